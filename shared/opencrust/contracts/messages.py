@@ -1,0 +1,165 @@
+"""The two envelopes: a message that came in, and a reply that goes out."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import AwareDatetime, Field, StringConstraints, model_validator
+
+from opencrust.contracts.base import Contract, Versioned
+from opencrust.contracts.conversation import conversation_key
+
+MAX_TEXT = 65_536
+"""Most characters in one message's text."""
+MAX_ATTACHMENTS = 32
+MAX_CONTEXT_TURNS = 64
+MAX_CONTEXT_TEXT = 200_000
+"""Most characters in all turns of :attr:`InboundMessage.context` together."""
+
+Channel = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{0,30}$")]
+"""A channel's name: one subject token."""
+PlatformId = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+"""An id as its platform writes it. Never compared without channel and account beside it."""
+Text = Annotated[str, StringConstraints(max_length=MAX_TEXT)]
+
+
+class Source(StrEnum):
+    """Where a text came from."""
+
+    USER = "user"
+    API = "api"
+    SCHEDULE = "schedule"
+
+
+class Trust(StrEnum):
+    """How far the ingress vouches for the author."""
+
+    OWNER = "owner"
+    USER = "user"
+    GUEST = "guest"
+    UNKNOWN = "unknown"
+
+
+class Finish(StrEnum):
+    """How a reply ended."""
+
+    COMPLETE = "complete"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+class Sender(Contract):
+    """Who wrote: a person on one channel, as seen by one account there. A bare user id is no identity."""
+
+    channel: Channel
+    account: PlatformId
+    user: PlatformId
+    display_name: Annotated[str, StringConstraints(max_length=255)] = ""
+
+
+class ReplyAddress(Contract):
+    """Where the reply goes. Set by the ingress, carried unchanged; nothing that a model says can change it."""
+
+    channel: Channel
+    account: PlatformId
+    conversation: PlatformId
+    thread: PlatformId | None = None
+    message: PlatformId | None = None
+
+    @property
+    def key(self) -> str:
+        """The conversation key."""
+        return conversation_key(self.channel, self.account, self.conversation, self.thread)
+
+
+class Attachment(Contract):
+    """A file by reference; its bytes lie in the object store under their SHA-256."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=255)]
+    media_type: Annotated[str, StringConstraints(min_length=3, max_length=127)]
+    size: Annotated[int, Field(ge=0, le=64 * 1024 * 1024)]
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class ContextTurn(Contract):
+    """An earlier turn that an API client brings along, since it keeps the conversation itself."""
+
+    role: Annotated[str, StringConstraints(pattern=r"^(user|assistant|system)$")]
+    text: Text
+
+
+class InboundMessage(Versioned):
+    """One message from a platform, normalised. Travels on ``msg.in.<channel>.<conv>``."""
+
+    id: PlatformId
+    channel: Channel
+    account: PlatformId
+    conversation: PlatformId
+    thread: PlatformId | None = None
+    sender: Sender
+    reply_to: ReplyAddress
+    text: Text
+    context: Annotated[list[ContextTurn], Field(max_length=MAX_CONTEXT_TURNS)] = []
+    attachments: Annotated[list[Attachment], Field(max_length=MAX_ATTACHMENTS)] = []
+    mentions: Annotated[list[PlatformId], Field(max_length=64)] = []
+    quoted: PlatformId | None = None
+    edited: bool = False
+    is_group: bool = False
+    platform_time: AwareDatetime
+    received_time: AwareDatetime
+    source: Source = Source.USER
+    trust: Trust = Trust.UNKNOWN
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "InboundMessage":
+        if (self.sender.channel, self.sender.account) != (self.channel, self.account):
+            raise ValueError("sender is of another channel or account than the message")
+        if (self.reply_to.channel, self.reply_to.account) != (self.channel, self.account):
+            raise ValueError("reply_to is of another channel or account than the message")
+        if self.reply_to.key != self.key:
+            raise ValueError("reply_to is another conversation than the message's")
+        if not self.text.strip() and not self.attachments:
+            raise ValueError("a message needs a text or an attachment")
+        if sum(len(turn.text) for turn in self.context) > MAX_CONTEXT_TEXT:
+            raise ValueError(f"context is over {MAX_CONTEXT_TEXT} characters")
+        return self
+
+    @property
+    def key(self) -> str:
+        """The conversation key: last token of the subject, key of lease and session."""
+        return conversation_key(self.channel, self.account, self.conversation, self.thread)
+
+    @property
+    def dedupe_id(self) -> str:
+        """The ``Nats-Msg-Id``: the same platform event is stored once however often it is delivered."""
+        return f"{self.channel}:{self.account}:{self.id}"
+
+
+class Usage(Contract):
+    """Tokens that a turn cost."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+class OutboundMessage(Versioned):
+    """One reply. Travels on ``msg.out.<channel>.<conv>`` and is kept in CONVLOG.
+
+    ``id`` is ``re:<stream sequence of the message answered>:<part>``: the same however often the turn is run, so a
+    reply is stored once.
+    """
+
+    id: PlatformId
+    in_reply_to: PlatformId
+    address: ReplyAddress
+    text: Annotated[str, StringConstraints(max_length=4 * MAX_TEXT)]
+    finish: Finish = Finish.COMPLETE
+    model: str = ""
+    usage: Usage = Usage()
+    created_time: AwareDatetime
+    expires_time: AwareDatetime | None = None
+
+
+def now() -> datetime:
+    """The present moment, with its time zone."""
+    return datetime.now(UTC)

@@ -1,0 +1,49 @@
+"""A conversation as its channel may read it: KV ``sess.<channel>.<conv>``, written by the agent alone."""
+
+from typing import Annotated
+
+from pydantic import AwareDatetime, Field
+
+from opencrust.contracts.base import Contract, Versioned
+from opencrust.contracts.messages import Finish, PlatformId
+
+MAX_TURNS = 40
+MAX_SESSION_TEXT = 48 * 1024
+"""Most characters that the turns of one session record hold together; the full log is in the streams."""
+
+
+class Turn(Contract):
+    """One message and its answer."""
+
+    seq: Annotated[int, Field(ge=1)]
+    message_id: PlatformId
+    user: PlatformId
+    text: str
+    reply_id: PlatformId
+    reply: str
+    finish: Finish = Finish.COMPLETE
+    model: str = ""
+    at: AwareDatetime
+
+
+class SessionView(Versioned):
+    """The last turns of a conversation and how far it is answered.
+
+    ``cursor`` is the stream sequence in MSG_IN of the last message answered: the fence of the drain.
+    """
+
+    cursor: Annotated[int, Field(ge=0)] = 0
+    turns: list[Turn] = []
+
+    def answer_to(self, message_id: str) -> Turn | None:
+        """The turn that answered ``message_id``, newest first, or None while it is not answered (or long past)."""
+        return next((turn for turn in reversed(self.turns) if turn.message_id == message_id), None)
+
+    def with_turn(self, turn: Turn) -> "SessionView":
+        """A copy with ``turn`` appended, old turns dropped by count and by size, never the new one."""
+        turns = [*self.turns, turn][-MAX_TURNS:]
+        total = sum(len(t.text) + len(t.reply) for t in turns)
+        while len(turns) > 1 and total > MAX_SESSION_TEXT:
+            dropped = turns.pop(0)
+            total -= len(dropped.text) + len(dropped.reply)
+        return self.model_copy(update={"turns": turns, "cursor": turn.seq})
