@@ -74,9 +74,7 @@ def decode(model: type[_Model], data: bytes) -> _Model:
     if not isinstance(value, dict):
         raise Malformed("not a JSON object")
     if value.get("v") != model.VERSION or isinstance(value.get("v"), bool):
-        raise UnknownVersion(
-            f"{model.__name__} of an unknown version; this build reads version {model.VERSION}"
-        )
+        raise UnknownVersion(f"{model.__name__} of an unknown version; this build reads version {model.VERSION}")
     try:
         return model.model_validate(value)
     except ValidationError as error:

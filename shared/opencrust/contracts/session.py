@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AwareDatetime, Field
 
 from opencrust.contracts.base import Contract, Versioned
-from opencrust.contracts.messages import Finish, PlatformId
+from opencrust.contracts.messages import Finish, OutboundMessage, PlatformId
 
 MAX_TURNS = 40
 MAX_SESSION_TEXT = 48 * 1024
@@ -29,21 +29,27 @@ class Turn(Contract):
 class SessionView(Versioned):
     """The last turns of a conversation and how far it is answered.
 
-    ``cursor`` is the stream sequence in MSG_IN of the last message answered: the fence of the drain.
+    A turn, its replies and the new cursor are committed in one compare-and-set write, and only then are the replies
+    published (a transactional outbox): a worker that was paused and overtaken cannot commit, so it never answers.
     """
 
     cursor: Annotated[int, Field(ge=0)] = 0
+    """Stream sequence in MSG_IN of the last message answered."""
     turns: list[Turn] = []
+    outbox: list[OutboundMessage] = []
+    """Replies that are committed and perhaps not yet published."""
+    attempts: Annotated[int, Field(ge=0)] = 0
+    """How often a worker died, or failed, on the message after the cursor."""
 
     def answer_to(self, message_id: str) -> Turn | None:
         """The turn that answered ``message_id``, newest first, or None while it is not answered (or long past)."""
         return next((turn for turn in reversed(self.turns) if turn.message_id == message_id), None)
 
-    def with_turn(self, turn: Turn) -> "SessionView":
-        """A copy with ``turn`` appended, old turns dropped by count and by size, never the new one."""
+    def with_turn(self, turn: Turn, outbox: list[OutboundMessage]) -> "SessionView":
+        """A copy that has answered ``turn.seq``: old turns dropped by count and by size, never the new one."""
         turns = [*self.turns, turn][-MAX_TURNS:]
         total = sum(len(t.text) + len(t.reply) for t in turns)
         while len(turns) > 1 and total > MAX_SESSION_TEXT:
             dropped = turns.pop(0)
             total -= len(dropped.text) + len(dropped.reply)
-        return self.model_copy(update={"turns": turns, "cursor": turn.seq})
+        return self.model_copy(update={"turns": turns, "cursor": turn.seq, "outbox": outbox, "attempts": 0})

@@ -1,0 +1,115 @@
+"""Pulling from a durable, one delivery at a time, and settling it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from opencrust.bus import errors
+from opencrust.bus.message import Message
+from opencrust.bus.reader import api
+
+if TYPE_CHECKING:
+    from opencrust.bus.connection import Bus
+
+NANOSECONDS = 1_000_000_000
+MISSING_PAUSE = 1.0
+"""Seconds to wait after the server said that there is no such consumer: it answers that at once, for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One delivered message that wants settling: :meth:`ack`, :meth:`retry` or :meth:`discard`."""
+
+    message: Message
+    stream: str
+    seq: int
+    """Its sequence in the stream."""
+    deliveries: int
+    """How often it was delivered, this time included."""
+    bus: "Bus"
+
+    async def ack(self, *, confirmed: bool = False) -> None:
+        """Done with it. ``confirmed`` waits until the server took the ack.
+
+        Raises:
+            Disconnected: it may come again.
+            Timeout: (confirmed only) it may come again.
+        """
+        if confirmed:
+            await self.bus.request(self.message.reply, b"+ACK")
+        else:
+            await self._settle(b"+ACK")
+
+    async def retry(self, delay: float) -> None:
+        """Hand it back; it comes again after ``delay`` seconds, to any worker."""
+        await self._settle(b"-NAK " + json.dumps({"delay": int(delay * NANOSECONDS)}).encode())
+
+    async def discard(self, reason: str) -> None:
+        """Never deliver it again. The server's advisory makes it a dead letter."""
+        await self._settle(b"+TERM " + reason.encode())
+
+    async def working(self) -> None:
+        """Start the ack wait anew."""
+        await self._settle(b"+WPI")
+
+    @asynccontextmanager
+    async def heartbeat(self, interval: float) -> AsyncIterator[None]:
+        """Keep the delivery while the block runs, telling the server every ``interval`` seconds."""
+        task = asyncio.create_task(self._beat(interval))
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    async def _beat(self, interval: float) -> None:
+        while True:
+            await asyncio.sleep(interval)
+            try:
+                await self.working()
+            except errors.Disconnected:
+                continue
+
+    async def _settle(self, verb: bytes) -> None:
+        await self.bus.publish(self.message.reply, verb)
+
+
+class Consumer:
+    """One durable pull consumer, made by the provisioner. Any number of replicas pull from it."""
+
+    def __init__(self, bus: "Bus", stream: str, durable: str) -> None:
+        self._bus = bus
+        self._durable = durable
+        self._subject = f"{api(bus.service)}.CONSUMER.MSG.NEXT.{stream}.{durable}"
+
+    async def next(self, *, wait: float = 30.0) -> Delivery | None:
+        """The next delivery; None if none came within ``wait`` seconds or the connection went down meanwhile.
+
+        Raises:
+            Denied: no right to this durable.
+        """
+        await self._bus.wait_connected()
+        reply, future = self._bus.expect_reply(self._subject)
+        try:
+            # The server ends the pull a little before we do, so that no delivery crosses our giving up.
+            query = {"batch": 1, "expires": int(max(wait - 0.5, 0.5) * NANOSECONDS)}
+            await self._bus.send_for_reply(self._subject, json.dumps(query).encode(), reply)
+            async with asyncio.timeout(wait + 2):
+                answer = await future
+        except (TimeoutError, errors.Disconnected):
+            return None
+        finally:
+            self._bus.forget_reply(reply)
+        if not answer.reply.startswith("$JS.ACK."):
+            if answer.status not in ("404", "408"):  # 409: the consumer went; 503: none such, or no JetStream yet
+                await asyncio.sleep(MISSING_PAUSE)
+            return None
+        return _delivery(answer, self._bus)
+
+
+def _delivery(message: Message, bus: "Bus") -> Delivery:
+    # $JS.ACK.<stream>.<durable>.<deliveries>.<stream sequence>.<consumer sequence>.<time>.<pending>
+    parts = message.reply.split(".")
+    return Delivery(message, stream=parts[2], seq=int(parts[5]), deliveries=int(parts[4]), bus=bus)

@@ -1,0 +1,91 @@
+"""A key-value bucket, by direct reads and compare-and-set writes alone: no stream or consumer rights needed."""
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from opencrust.bus import errors
+from opencrust.bus.message import KV_OPERATION
+from opencrust.bus.reader import StreamReader
+
+if TYPE_CHECKING:
+    from opencrust.bus.connection import Bus
+
+_KEY = re.compile(r"[-/_=a-zA-Z0-9]+(\.[-/_=a-zA-Z0-9]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A key's value and the revision to compare with."""
+
+    key: str
+    value: bytes
+    revision: int
+
+
+class KeyValue:
+    """One bucket. Keys are dot-separated tokens of ``[-/_=a-zA-Z0-9]``."""
+
+    def __init__(self, bus: "Bus", bucket: str) -> None:
+        self._bus = bus
+        self._bucket = bucket
+        self._reader = StreamReader(bus, f"KV_{bucket}")
+
+    async def get(self, key: str) -> Entry | None:
+        """The entry; None where the key was never written, was deleted or has expired."""
+        entry, _ = await self._look(key)
+        return entry
+
+    async def create(self, key: str, value: bytes, *, ttl: int | None = None) -> int:
+        """Write a key that does not exist; it lives ``ttl`` seconds (None: for ever). Returns its revision.
+
+        Raises:
+            KeyExists: it exists.
+        """
+        try:
+            return await self._write(key, value, last=0, ttl=ttl)
+        except errors.WrongRevision:
+            entry, last = await self._look(key)
+            if entry is not None:
+                raise errors.KeyExists(f"{self._bucket}: {key} exists") from None
+        try:  # over the marker of a deletion
+            return await self._write(key, value, last=last, ttl=ttl)
+        except errors.WrongRevision:
+            raise errors.KeyExists(f"{self._bucket}: {key} exists") from None
+
+    async def update(self, key: str, value: bytes, *, revision: int, ttl: int | None = None) -> int:
+        """Write a key whose revision is ``revision``. Returns the new one.
+
+        Raises:
+            WrongRevision: somebody wrote since.
+        """
+        return await self._write(key, value, last=revision, ttl=ttl)
+
+    async def put(self, key: str, value: bytes) -> int:
+        """Write a key whatever it holds. Returns its revision."""
+        return await self._write(key, value, last=None)
+
+    async def delete(self, key: str, *, revision: int | None = None) -> None:
+        """Delete a key; with ``revision``, only if nobody wrote since: of two that consume it, one wins.
+
+        Raises:
+            WrongRevision: somebody wrote, or deleted, since.
+        """
+        await self._bus.publish_stored(self._subject(key), b"", headers={KV_OPERATION: "DEL"}, expect_last=revision)
+
+    async def _look(self, key: str) -> tuple[Entry | None, int]:
+        """The entry, and the sequence that a write must name (a deletion's marker has one too)."""
+        stored = await self._reader.last(self._subject(key))
+        if stored is None:
+            return None, 0
+        if KV_OPERATION in stored.headers or "Nats-Marker-Reason" in stored.headers:
+            return None, stored.seq
+        return Entry(key, stored.data, stored.seq), stored.seq
+
+    async def _write(self, key: str, value: bytes, *, last: int | None, ttl: int | None = None) -> int:
+        return (await self._bus.publish_stored(self._subject(key), value, expect_last=last, ttl=ttl)).seq
+
+    def _subject(self, key: str) -> str:
+        if not _KEY.fullmatch(key):
+            raise ValueError("a key is dot-separated tokens of [-/_=a-zA-Z0-9]")
+        return f"$KV.{self._bucket}.{key}"

@@ -1,0 +1,289 @@
+"""The one table of the bus: streams, buckets, durables, identities, and what each identity may do.
+
+Everything else is derived from it and written nowhere twice: ``nats.conf`` (:mod:`opencrust.bus.conf`), what the
+provisioner creates (:mod:`opencrust.bus.topology`), the AsyncAPI document, and the permission matrix that the security
+tests walk through.
+
+**Accounts.** JetStream lives in the account BUS, where only the provisioner and the dead-letter mover are users. Every
+other identity has an account of its own, without JetStream, that imports single subjects. In a shared account a
+restricted user can make the *server* publish a JetStream reply onto a subject that the user itself may not publish to
+(nats-server issue 8274); across accounts the reply stays inside the asker's own account. The design kept the agent in
+BUS; it handles hostile text all day, so it is isolated like the rest.
+"""
+
+from dataclasses import dataclass
+
+from opencrust.bus import subjects
+from opencrust.bus.grants import (
+    BUS_ACCOUNT,
+    Ask,
+    Consume,
+    Grant,
+    Inspect,
+    Manage,
+    Publish,
+    ReadKeys,
+    ReadLast,
+    ReadStream,
+    Remove,
+    Serve,
+    Subscribe,
+    WriteKeys,
+)
+
+MiB = 1024 * 1024
+SECOND = 1.0
+MINUTE = 60 * SECOND
+DAY = 24 * 60 * MINUTE
+
+BUS = BUS_ACCOUNT
+VAULT = "VAULT"
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A JetStream stream. Times in seconds, sizes in bytes."""
+
+    name: str
+    subjects: tuple[str, ...]
+    max_bytes: int
+    max_age: float = 0.0
+    work_queue: bool = False
+    duplicate_window: float = 2 * MINUTE
+    discard_new: bool = False
+    """Refuse the publisher (back-pressure) instead of dropping the oldest."""
+    permanent: bool = False
+    """Neither messages nor the whole stream can be deleted or purged."""
+    republish: tuple[str, str] | None = None
+    """Stored messages are also published, from a source pattern to a destination."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A key-value bucket: a stream ``KV_<name>`` that keeps the last value of each key."""
+
+    name: str
+    max_bytes: int
+    memory: bool = False
+    history: int = 1
+    republish: tuple[str, str] | None = None
+
+    @property
+    def stream(self) -> str:
+        """The stream behind the bucket."""
+        return f"KV_{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Durable:
+    """A durable pull consumer with explicit acks. ``ack_wait`` in seconds; ``max_deliver`` -1 is for ever."""
+
+    stream: str
+    name: str
+    filter_subject: str
+    ack_wait: float
+    max_deliver: int = -1
+    max_ack_pending: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A way in and out of the house, and the service that is its adapter."""
+
+    name: str
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
+class BusIdentity:
+    """A service as the bus sees it: its account and all it may do there."""
+
+    service: str
+    account: str
+    grants: tuple[Grant, ...]
+    tool: bool = False
+    """Tools (the provisioner, the command line) come and go, and answer no health question."""
+
+
+CHANNELS = (
+    Channel("web", "gateway"),
+    Channel("telegram", "channel-telegram"),
+    Channel("discord", "channel-discord"),
+    Channel("slack", "channel-slack"),
+    Channel("whatsapp", "channel-whatsapp"),
+    Channel("imessage", "channel-imessage"),
+)
+
+STREAMS = (
+    Stream(
+        "MSG_IN",
+        ("msg.in.>",),
+        max_bytes=1024 * MiB,
+        max_age=7 * DAY,
+        duplicate_window=10 * MINUTE,
+        discard_new=True,
+    ),
+    Stream(
+        "MSG_OUT",
+        ("msg.out.>",),
+        max_bytes=512 * MiB,
+        work_queue=True,
+        duplicate_window=10 * MINUTE,
+        discard_new=True,
+        republish=("msg.out.*.*", "log.{{wildcard(1)}}.{{wildcard(2)}}"),
+    ),
+    Stream("CONVLOG", ("log.>",), max_bytes=1024 * MiB, max_age=90 * DAY),
+    Stream("DLQ", ("dlq.>",), max_bytes=256 * MiB, max_age=30 * DAY, duplicate_window=10 * MINUTE, discard_new=True),
+    Stream(
+        "DLQ_ADV",
+        ("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.>", "$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.>"),
+        max_bytes=64 * MiB,
+        max_age=7 * DAY,
+        work_queue=True,
+    ),
+    Stream("AUDIT", ("audit.>",), max_bytes=512 * MiB, permanent=True, discard_new=True),
+)
+
+BUCKETS = (
+    Bucket("sess", max_bytes=1024 * MiB),
+    Bucket("lease", max_bytes=16 * MiB, memory=True),
+    Bucket("ledger", max_bytes=256 * MiB),
+    Bucket("cfg", max_bytes=16 * MiB, history=8, republish=("$KV.cfg.>", "evt.cfg.>")),
+    Bucket("access", max_bytes=64 * MiB, history=8, republish=("$KV.access.>", "evt.access.>")),
+    Bucket("pairing", max_bytes=16 * MiB),
+    Bucket("token", max_bytes=16 * MiB, republish=("$KV.token.>", "evt.token.>")),
+)
+
+AGENT_DURABLE = Durable("MSG_IN", "agent", "msg.in.>", ack_wait=10 * SECOND)
+DLQ_DURABLE = Durable("DLQ_ADV", "dlq", "$JS.EVENT.ADVISORY.CONSUMER.>", ack_wait=30 * SECOND)
+
+
+def outbound(channel: str) -> Durable:
+    """The durable from which a channel takes its replies. Five deliveries, then it is a dead letter."""
+    return Durable(
+        "MSG_OUT", f"out-{channel}", subjects.wildcard(subjects.MSG_OUT, channel=channel), 30 * SECOND, max_deliver=5
+    )
+
+
+DURABLES = (AGENT_DURABLE, DLQ_DURABLE, *(outbound(channel.name) for channel in CHANNELS))
+
+
+def _vault_client(service: str) -> tuple[Grant, ...]:
+    return (
+        Ask(subjects.wildcard(subjects.VAULT_REQ, service=service), VAULT),
+        Subscribe(subjects.vault_rotated(service), VAULT),
+    )
+
+
+def _channel_grants(channel: Channel) -> tuple[Grant, ...]:
+    """What a channel adapter may do: all of its own channel, and nothing of another's."""
+    name, service = channel.name, channel.service
+    own = f"{name}.>"
+    grants: tuple[Grant, ...] = (
+        Publish(subjects.wildcard(subjects.MSG_IN, channel=name)),
+        Consume("MSG_OUT", outbound(name).name),
+        Subscribe(subjects.wildcard(subjects.EVT_CONV, channel=name)),
+        Subscribe(subjects.wildcard(subjects.EVT_CFG, service=service)),
+        Subscribe(subjects.wildcard(subjects.EVT_ACCESS, channel=name)),
+        Publish(subjects.wildcard(subjects.CTL_STOP, channel=name)),
+        Publish(subjects.audit(service)),
+        ReadKeys("cfg", f"{service}.>"),
+        ReadKeys("access", own),
+        *(grant(bucket, own) for bucket in ("pairing", "lease", "ledger") for grant in (ReadKeys, WriteKeys)),
+        *_vault_client(service),
+    )
+    return grants + _WEB_GRANTS if name == "web" else grants
+
+
+_WEB_GRANTS: tuple[Grant, ...] = (
+    Subscribe(subjects.wildcard(subjects.LOG, channel="web")),
+    Subscribe(subjects.wildcard(subjects.EVT_TOKEN)),
+    ReadKeys("sess", "web.>"),
+    ReadKeys("token", ">"),
+    WriteKeys("token", ">"),
+)
+"""What the gateway may do besides: follow the log of its own conversations, and keep tokens."""
+
+
+def _identities() -> tuple[BusIdentity, ...]:
+    provisioner = BusIdentity("provisioner", BUS, (Manage(), WriteKeys("cfg", ">")), tool=True)
+    dlq = BusIdentity(
+        "dlq",
+        BUS,
+        (
+            Consume("DLQ_ADV", DLQ_DURABLE.name),
+            Remove("MSG_OUT"),
+            Remove("DLQ"),
+            Inspect("DLQ"),
+            Publish(subjects.wildcard(subjects.DLQ)),
+            Publish(subjects.wildcard(subjects.MSG_IN)),
+            Publish(subjects.wildcard(subjects.MSG_OUT)),
+            Publish(subjects.audit("dlq")),
+            Serve(subjects.wildcard(subjects.CTL_DLQ), BUS, "dlq"),
+        ),
+    )
+    vault = BusIdentity(
+        "vault",
+        VAULT,
+        (
+            Serve(subjects.wildcard(subjects.VAULT_REQ), VAULT, "vault"),
+            Publish(subjects.wildcard(subjects.VAULT_ROTATED), VAULT),
+            Publish(subjects.audit("vault")),
+            ReadLast("AUDIT", subjects.audit("vault")),
+        ),
+    )
+    agent = BusIdentity(
+        "agent",
+        "AGENT",
+        (
+            Consume("MSG_IN", AGENT_DURABLE.name),
+            ReadStream("MSG_IN"),
+            Publish(subjects.wildcard(subjects.MSG_OUT)),
+            ReadLast("CONVLOG", subjects.wildcard(subjects.LOG)),
+            Publish(subjects.wildcard(subjects.EVT_CONV)),
+            Subscribe(subjects.wildcard(subjects.CTL_STOP)),
+            Publish(subjects.dlq("MSG_IN", "agent")),
+            Publish(subjects.audit("agent")),
+            ReadKeys("sess", ">"),
+            WriteKeys("sess", ">"),
+            ReadKeys("lease", "conv.>"),
+            WriteKeys("lease", "conv.>"),
+            ReadKeys("cfg", "agent.>"),
+            Subscribe(subjects.wildcard(subjects.EVT_CFG, service="agent")),
+            *_vault_client("agent"),
+        ),
+    )
+    cli = BusIdentity(
+        "cli",
+        "CLI",
+        (
+            ReadKeys("token", ">"),
+            WriteKeys("token", ">"),
+            Inspect("KV_token"),
+            Publish(subjects.wildcard(subjects.CTL_STOP)),
+            Ask(subjects.wildcard(subjects.CTL_DLQ), BUS, share=False),
+        ),
+        tool=True,
+    )
+    channels = tuple(BusIdentity(c.service, account_of(c.service), _channel_grants(c)) for c in CHANNELS)
+    return provisioner, dlq, vault, agent, cli, *channels
+
+
+def account_of(service: str) -> str:
+    """The account of a channel's service: its own."""
+    return service.upper().replace("-", "_")
+
+
+IDENTITIES = _identities()
+
+
+def identity(service: str) -> BusIdentity:
+    """The identity of a service.
+
+    Raises:
+        KeyError: no such service in the registry.
+    """
+    for candidate in IDENTITIES:
+        if candidate.service == service:
+            return candidate
+    raise KeyError(f"{service!r} is not in the registry; known: {', '.join(i.service for i in IDENTITIES)}")
