@@ -7,6 +7,8 @@ Only imported when an endpoint is configured.
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Mapping, Sequence
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -17,7 +19,9 @@ from opentelemetry.util.types import AttributeValue
 from opencrust.telemetry.redaction import HIDDEN, Redactor
 from opencrust.telemetry.semconv import ALLOWED
 
+_LOG = logging.getLogger(__name__)
 _MAX_VALUE = 256
+_COMPLAIN_EVERY = 60.0  # seconds
 
 
 class GateExporter(SpanExporter):
@@ -26,9 +30,14 @@ class GateExporter(SpanExporter):
     def __init__(self, inner: SpanExporter, redactor: Redactor) -> None:
         self._inner = inner
         self._redactor = redactor
+        self._complain_after = 0.0
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        return self._inner.export([self._pass(span) for span in spans])
+        result = self._inner.export([self._pass(span) for span in spans])
+        if result is not SpanExportResult.SUCCESS and time.monotonic() >= self._complain_after:
+            self._complain_after = time.monotonic() + _COMPLAIN_EVERY
+            _LOG.warning("spans could not be exported: no OTLP receiver takes them; they are dropped")
+        return result
 
     def shutdown(self) -> None:
         self._inner.shutdown()

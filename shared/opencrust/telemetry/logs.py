@@ -50,7 +50,8 @@ def entry(record: logging.LogRecord, service: str, redactor: Redactor) -> dict[s
         made["span_id"] = f"{span.span_id:016x}"
     for name, value in vars(record).items():
         if name not in _STANDARD and not name.startswith("_"):
-            made[f"extra.{name}" if name in _RESERVED else name] = _extra(value, name, redactor)
+            shown = redactor.text(name)
+            made[f"extra.{shown}" if shown in _RESERVED else shown] = _extra(value, name, redactor)
     if record.exc_info and record.exc_info[1] is not None:
         made["exception"] = type(record.exc_info[1]).__qualname__
         made["stack"] = redactor.text(_stack(record.exc_info[1]), _STACK_LIMIT)

@@ -133,8 +133,7 @@ def _hide(text: str, spans: Iterable[tuple[int, int]]) -> str:
     for start, end in sorted(spans):
         if end <= position:
             continue
-        if start > position:
-            parts.append(text[position:start])
-        parts.append(HIDDEN)
+        if not parts or start > position:
+            parts += (text[position:start], HIDDEN)
         position = end
     return "".join([*parts, text[position:]]) if parts else text

@@ -14,7 +14,7 @@ from opencrust.telemetry.logs import configure_logs
 from opencrust.telemetry.redaction import Redactor
 from opencrust.telemetry.spans import use_tracer
 
-_EXPORT_TIMEOUT: Final = 5.0
+_EXPORT_TIMEOUT: Final = 3.0
 _SCHEDULE_MS: Final = 1_000
 _SHUTDOWN_TIMEOUT: Final = 2.0
 
@@ -72,6 +72,7 @@ def configure(
 def traces_url(endpoint: str) -> str:
     """The URL to post spans to, from a receiver's base URL. Raises ValueError."""
     parts = urlsplit(endpoint)
+    _ = parts.port  # raises ValueError where it is no port
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("the OTLP endpoint must be a URL such as http://127.0.0.1:4318")
     if parts.username or parts.password or parts.query or parts.fragment:
@@ -91,8 +92,8 @@ def _export(service: str, url: str, redactor: Redactor) -> Callable[[], None]:
 
     from opencrust.telemetry.gate import GateExporter
 
-    # The receiver may be away for hours: its failures are worth a line, each of the retries is not.
-    logging.getLogger("opentelemetry").setLevel(logging.ERROR)
+    # The receiver may be away for hours. The gate says so once a minute; the exporter would for every retry.
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     session = requests.Session()
     session.trust_env = False  # no proxy, no .netrc: spans go to the endpoint and nowhere else
     provider = TracerProvider(
