@@ -43,8 +43,11 @@ never from a stream that was cut, nor from an answer that ran out of tokens. Arg
 come as `arguments={}` with `malformed` holding a reason to tell the model: do not run such a call.
 """
 
+from opencrust_agent.models.breaker import BreakerPolicy
+from opencrust_agent.models.chain import Chain, RetryPolicy
 from opencrust_agent.models.errors import AllModelsFailed, ErrorKind, ModelError
 from opencrust_agent.models.events import Attempt, Completion, Event, Finish, Reset, TextDelta, Usage
+from opencrust_agent.models.http_model import HttpModel
 from opencrust_agent.models.messages import (
     Message,
     Part,
@@ -60,30 +63,42 @@ from opencrust_agent.models.messages import (
     user,
 )
 from opencrust_agent.models.model import Credential, CredentialSource, Model
+from opencrust_agent.models.presets import PRESETS, Endpoint, Preset, endpoint
+from opencrust_agent.models.transport import Timeouts, Transport
 
 __all__ = [
+    "PRESETS",
     "AllModelsFailed",
     "Attempt",
+    "BreakerPolicy",
+    "Chain",
     "Completion",
     "Credential",
     "CredentialSource",
+    "Endpoint",
     "ErrorKind",
     "Event",
     "Finish",
+    "HttpModel",
     "Message",
     "Model",
     "ModelError",
     "Part",
+    "Preset",
     "Reasoning",
     "Request",
     "Reset",
+    "RetryPolicy",
     "Text",
     "TextDelta",
+    "Timeouts",
     "ToolCall",
     "ToolResult",
     "ToolSpec",
+    "Transport",
     "Usage",
     "assistant",
+    "endpoint",
     "message_from_json",
     "message_to_json",
     "user",

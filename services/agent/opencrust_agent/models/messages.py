@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 JsonObject: TypeAlias = Mapping[str, Any]
+_TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 Role: TypeAlias = Literal["user", "assistant"]
 
 
@@ -98,6 +100,10 @@ class ToolSpec:
     description: str
     parameters: JsonObject
 
+    def __post_init__(self) -> None:
+        if not _TOOL_NAME.fullmatch(self.name):
+            raise ValueError(f"tool name {self.name!r}: providers accept 1 to 64 letters, digits, '_' and '-' only")
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -119,6 +125,8 @@ class Request:
             raise ValueError(f"max_tokens must be at least 1, not {self.max_tokens}")
         if not self.messages or self.messages[-1].role != "user":
             raise ValueError("a request's messages must end with a user message")
+        if not self.messages[-1].text.strip() and not self.messages[-1].tool_results:
+            raise ValueError("a request's last message is empty")
         open_calls: set[str] = set()
         for number, message in enumerate(self.messages):
             answered = {result.call_id for result in message.tool_results}
