@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from opencrust.bus.grants import BUS_ACCOUNT, Right
-from opencrust.bus.registry import BUCKETS, IDENTITIES, STREAMS, BusIdentity
+from opencrust.bus.registry import BUCKETS, IDENTITIES, STREAMS, SYS, BusIdentity
+from opencrust.identity import spiffe_id
 
-TRUST_DOMAIN = "opencrust.local"
 HEALTH_VERBS = ("PING", "INFO", "STATS")
 """The questions of NATS micro (ADR-32) that every service answers."""
 HEALTH_ASKER = "cli"
@@ -25,11 +25,6 @@ class ServerSettings:
     certificate: Path
     key: Path
     authority: Path
-
-
-def spiffe_id(service: str) -> str:
-    """The URI SAN of a service's certificate, which ``verify_and_map`` makes its user name."""
-    return f"spiffe://{TRUST_DOMAIN}/{service}"
 
 
 def inbox(service: str) -> str:
@@ -101,10 +96,9 @@ jetstream {{
 # nats-py 2.16 cannot read the second form of ack subjects
 feature_flags {{ js_ack_fc_v2: false }}
 accounts {{
-  SYS {{ users: [] }}
 {blocks}
 }}
-system_account: SYS
+system_account: {SYS}
 """
 
 

@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import nats.errors
 from nats.aio.client import Client
@@ -27,16 +27,12 @@ from opencrust.bus.conf import inbox
 from opencrust.bus.consumer import Consumer
 from opencrust.bus.kv import KeyValue
 from opencrust.bus.message import EXPECTED_LAST_SUBJECT_SEQUENCE, MESSAGE_ID, TTL, Message, Stored
+from opencrust.identity import BUS_HOSTNAME, Identity
 from opencrust.telemetry import spans
 from opencrust.telemetry.propagation import inject
 
-if TYPE_CHECKING:
-    from opencrust.identity import Identity
-
 log = logging.getLogger(__name__)
 
-SERVER_NAME = "bus.opencrust.local"
-"""The DNS name in the server's certificate, whatever address it is reached at."""
 WATCHDOG_INTERVAL = 5.0
 RETRY_PAUSE = 0.25
 
@@ -85,7 +81,7 @@ class Bus:
 
     @classmethod
     async def connect(
-        cls, url: str, identity: "Identity", *, name: str | None = None, timeout: float | None = 10.0
+        cls, url: str, identity: Identity, *, name: str | None = None, timeout: float | None = 10.0
     ) -> "Bus":
         """Connect as ``identity``; wait up to ``timeout`` seconds for the server (None: for ever).
 
@@ -100,7 +96,7 @@ class Bus:
                     url,
                     name=name or identity.service,
                     tls=context,
-                    tls_hostname=SERVER_NAME,
+                    tls_hostname=BUS_HOSTNAME,  # in the server's certificate, whatever address it is reached at
                     inbox_prefix=inbox(identity.service),
                     max_reconnect_attempts=-1,
                     reconnect_time_wait=RETRY_PAUSE,  # type: ignore[arg-type] # seconds; fractions work
@@ -257,6 +253,17 @@ class Bus:
         """nats-py's own JetStream client: for :mod:`opencrust.bus.topology`, and tests that look behind the scenes."""
         return self._client.jetstream(timeout=10)
 
+    async def reload_server(self) -> None:
+        """Have the connected server read its configuration and certificates again. For the identity ``reloader`` alone.
+
+        Raises:
+            ApiError: the new configuration is not good; the server keeps the old one.
+        """
+        server: str = self._client._server_info["server_id"]
+        answer = json.loads((await self.request(f"$SYS.REQ.SERVER.{server}.RELOAD", b"{}", timeout=10)).data)
+        if "error" in answer:
+            raise errors.ApiError(answer["error"].get("code", 0), answer["error"].get("description", "not reloaded"))
+
     # -- the table of awaited replies
 
     def expect_reply(self, subject: str) -> tuple[str, "asyncio.Future[Message]"]:
@@ -274,6 +281,11 @@ class Bus:
     def forget_reply(self, reply: str) -> None:
         """No longer wait for what comes on ``reply``."""
         self._awaited.pop(reply.rsplit(".", 1)[-1], None)
+
+    def new_inbox(self) -> str:
+        """A subject of this service's own that only it may subscribe to."""
+        self._next_reply += 1
+        return f"{self._inbox}.own.{self._next_reply}"
 
     async def send_for_reply(
         self, subject: str, data: bytes, reply: str, headers: dict[str, str] | None = None
@@ -310,11 +322,8 @@ class Bus:
 
     async def _on_reply(self, raw: Msg) -> None:
         awaited = self._awaited.get(raw.subject.rsplit(".", 1)[-1])
-        if awaited is None or awaited.future.done():
-            if raw.reply.startswith("$JS.ACK."):  # a delivery that came after its pull gave up: hand it back
-                await self._client.publish(raw.reply, b"-NAK")
-            return
-        awaited.future.set_result(_message(raw))
+        if awaited is not None and not awaited.future.done():
+            awaited.future.set_result(_message(raw))
 
     def _fail_awaited(self, error: errors.BusError, subject: str | None = None) -> None:
         for awaited in list(self._awaited.values()):

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from opencrust.bus.message import Message
 from opencrust.bus.reader import api
 
 if TYPE_CHECKING:
-    from opencrust.bus.connection import Bus
+    from opencrust.bus.connection import Bus, Subscription
 
 NANOSECONDS = 1_000_000_000
 MISSING_PAUSE = 1.0
@@ -77,12 +77,18 @@ class Delivery:
 
 
 class Consumer:
-    """One durable pull consumer, made by the provisioner. Any number of replicas pull from it."""
+    """One durable pull consumer, made by the provisioner. Any number of replicas pull from it.
+
+    One pull at a time; use an instance for each worker. Deliveries keep their original subject, so what belongs to
+    which pull shows only by the inbox: each instance has its own.
+    """
 
     def __init__(self, bus: "Bus", stream: str, durable: str) -> None:
         self._bus = bus
-        self._durable = durable
         self._subject = f"{api(bus.service)}.CONSUMER.MSG.NEXT.{stream}.{durable}"
+        self._inbox = bus.new_inbox()
+        self._subscription: Subscription | None = None
+        self._arrived: asyncio.Queue[Message] = asyncio.Queue()
 
     async def next(self, *, wait: float = 30.0) -> Delivery | None:
         """The next delivery; None if none came within ``wait`` seconds or the connection went down meanwhile.
@@ -91,22 +97,43 @@ class Consumer:
             Denied: no right to this durable.
         """
         await self._bus.wait_connected()
-        reply, future = self._bus.expect_reply(self._subject)
+        if self._subscription is None:
+            self._subscription = await self._bus.subscribe(self._inbox, self._arrived.put)
+        reply, failed = self._bus.expect_reply(
+            self._subject
+        )  # ends when the pull is denied or the connection goes down
+        arriving = asyncio.create_task(self._arrived.get())
         try:
-            # The server ends the pull a little before we do, so that no delivery crosses our giving up.
-            query = {"batch": 1, "expires": int(max(wait - 0.5, 0.5) * NANOSECONDS)}
-            await self._bus.send_for_reply(self._subject, json.dumps(query).encode(), reply)
-            async with asyncio.timeout(wait + 2):
-                answer = await future
-        except (TimeoutError, errors.Disconnected):
+            if self._arrived.empty():
+                # The server ends the pull a little before we do, so that hardly a delivery crosses our giving up.
+                query = {"batch": 1, "expires": int(max(wait - 0.5, 0.5) * NANOSECONDS)}
+                await self._bus.send_for_reply(self._subject, json.dumps(query).encode(), self._inbox)
+            await asyncio.wait({arriving, failed}, timeout=wait + 2, return_when=asyncio.FIRST_COMPLETED)
+            if failed.done():
+                failed.result()
+            if not arriving.done():
+                return None
+            answer = arriving.result()
+        except errors.Disconnected:
             return None
         finally:
+            arriving.cancel()
             self._bus.forget_reply(reply)
         if not answer.reply.startswith("$JS.ACK."):
             if answer.status not in ("404", "408"):  # 409: the consumer went; 503: none such, or no JetStream yet
                 await asyncio.sleep(MISSING_PAUSE)
             return None
         return _delivery(answer, self._bus)
+
+    async def close(self) -> None:
+        """Take no more. What has arrived meanwhile goes back at once, to other replicas."""
+        if self._subscription is not None:
+            await self._subscription.unsubscribe()
+        while not self._arrived.empty():
+            message = self._arrived.get_nowait()
+            if message.reply.startswith("$JS.ACK."):
+                with suppress(errors.BusError):
+                    await _delivery(message, self._bus).retry(0)
 
 
 def _delivery(message: Message, bus: "Bus") -> Delivery:

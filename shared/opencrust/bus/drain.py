@@ -96,22 +96,29 @@ class Drain:
 
     async def _slot(self) -> None:
         consumer = Consumer(self._bus, self._durable.stream, self._durable.name)
-        while not self._stopping.is_set():
-            delivery = await self._next(consumer)
-            if delivery is None:
-                continue
-            try:
-                await self._wake(delivery)
-            except asyncio.CancelledError:
-                await self._give_back(delivery, STOPPED_DELAY)
-                raise
-            except Exception as error:
-                level = logging.INFO if isinstance(error, Fenced | errors.BusError) else logging.ERROR
-                log.log(level, "conversation handed back: %s", error, exc_info=level == logging.ERROR)
-                await self._give_back(delivery, FAILURE_DELAY)
+        try:
+            while not self._stopping.is_set():
+                delivery = await self._next(consumer)
+                if delivery is not None:
+                    await self._settle(delivery)
+        finally:
+            await consumer.close()
+
+    async def _settle(self, delivery: Delivery) -> None:
+        try:
+            await self._wake(delivery)
+        except asyncio.CancelledError:
+            await self._give_back(delivery, STOPPED_DELAY)
+            raise
+        except (Fenced, errors.BusError) as error:
+            log.info("conversation handed back: %s", error)
+            await self._give_back(delivery, FAILURE_DELAY)
+        except Exception:
+            log.exception("a turn failed; it is tried again")
+            await self._give_back(delivery, FAILURE_DELAY)
 
     async def _next(self, consumer: Consumer) -> Delivery | None:
-        """The next wake-up, or None at the end. A pull that :meth:`stop` interrupts may hold one: its ack wait ends."""
+        """The next wake-up, or None when it is time to stop. What arrives after that goes back on close."""
         pulling = asyncio.create_task(consumer.next())
         stopping = asyncio.create_task(self._stopping.wait())
         try:

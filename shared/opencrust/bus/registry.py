@@ -9,6 +9,9 @@ other identity has an account of its own, without JetStream, that imports single
 restricted user can make the *server* publish a JetStream reply onto a subject that the user itself may not publish to
 (nats-server issue 8274); across accounts the reply stays inside the asker's own account. The design kept the agent in
 BUS; it handles hostile text all day, so it is isolated like the rest.
+
+What no stream keeps (live events, stop, requests) is owned by the account of the service that says or serves it, and
+imported from there: a message that came into an account by one import does not leave it by another.
 """
 
 from dataclasses import dataclass
@@ -37,7 +40,10 @@ MINUTE = 60 * SECOND
 DAY = 24 * 60 * MINUTE
 
 BUS = BUS_ACCOUNT
+AGENT = "AGENT"
 VAULT = "VAULT"
+SYS = "SYS"
+"""The server's own account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +108,7 @@ class BusIdentity:
     account: str
     grants: tuple[Grant, ...]
     tool: bool = False
-    """Tools (the provisioner, the command line) come and go, and answer no health question."""
+    """Tools (the provisioner, the command line) come and go, and answer no questions."""
 
 
 CHANNELS = (
@@ -182,10 +188,10 @@ def _channel_grants(channel: Channel) -> tuple[Grant, ...]:
     grants: tuple[Grant, ...] = (
         Publish(subjects.wildcard(subjects.MSG_IN, channel=name)),
         Consume("MSG_OUT", outbound(name).name),
-        Subscribe(subjects.wildcard(subjects.EVT_CONV, channel=name)),
+        Subscribe(subjects.wildcard(subjects.EVT_CONV, channel=name), AGENT),
         Subscribe(subjects.wildcard(subjects.EVT_CFG, service=service)),
         Subscribe(subjects.wildcard(subjects.EVT_ACCESS, channel=name)),
-        Publish(subjects.wildcard(subjects.CTL_STOP, channel=name)),
+        Publish(subjects.wildcard(subjects.CTL_STOP, channel=name), AGENT),
         Publish(subjects.audit(service)),
         ReadKeys("cfg", f"{service}.>"),
         ReadKeys("access", own),
@@ -207,6 +213,7 @@ _WEB_GRANTS: tuple[Grant, ...] = (
 
 def _identities() -> tuple[BusIdentity, ...]:
     provisioner = BusIdentity("provisioner", BUS, (Manage(), WriteKeys("cfg", ">")), tool=True)
+    reloader = BusIdentity("reloader", SYS, (Publish("$SYS.REQ.SERVER.*.RELOAD", SYS),), tool=True)
     dlq = BusIdentity(
         "dlq",
         BUS,
@@ -234,14 +241,14 @@ def _identities() -> tuple[BusIdentity, ...]:
     )
     agent = BusIdentity(
         "agent",
-        "AGENT",
+        AGENT,
         (
             Consume("MSG_IN", AGENT_DURABLE.name),
             ReadStream("MSG_IN"),
             Publish(subjects.wildcard(subjects.MSG_OUT)),
             ReadLast("CONVLOG", subjects.wildcard(subjects.LOG)),
-            Publish(subjects.wildcard(subjects.EVT_CONV)),
-            Subscribe(subjects.wildcard(subjects.CTL_STOP)),
+            Publish(subjects.wildcard(subjects.EVT_CONV), AGENT),
+            Subscribe(subjects.wildcard(subjects.CTL_STOP), AGENT),
             Publish(subjects.dlq("MSG_IN", "agent")),
             Publish(subjects.audit("agent")),
             ReadKeys("sess", ">"),
@@ -260,13 +267,13 @@ def _identities() -> tuple[BusIdentity, ...]:
             ReadKeys("token", ">"),
             WriteKeys("token", ">"),
             Inspect("KV_token"),
-            Publish(subjects.wildcard(subjects.CTL_STOP)),
+            Publish(subjects.wildcard(subjects.CTL_STOP), AGENT),
             Ask(subjects.wildcard(subjects.CTL_DLQ), BUS, share=False),
         ),
         tool=True,
     )
     channels = tuple(BusIdentity(c.service, account_of(c.service), _channel_grants(c)) for c in CHANNELS)
-    return provisioner, dlq, vault, agent, cli, *channels
+    return provisioner, reloader, dlq, vault, agent, cli, *channels
 
 
 def account_of(service: str) -> str:

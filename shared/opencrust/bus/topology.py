@@ -123,6 +123,7 @@ def _bucket(bucket: Bucket) -> api.StreamConfig:
         allow_direct=True,
         allow_msg_ttl=True,
         allow_rollup_hdrs=True,
+        duplicate_window=120.0,
         deny_delete=True,
         republish=_republish(bucket.republish),
     )

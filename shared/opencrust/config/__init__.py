@@ -1,0 +1,9 @@
+"""What a person set: ``OPENCRUST_HOME/config/config.json``, strict, without secrets.
+
+The file is the truth. The provisioner checks it and publishes to each service the part that concerns it, as keys of the
+bucket ``cfg``; services hear of a change at once and reload. A file with a fault publishes nothing.
+"""
+
+from opencrust.config.configuration import AgentSettings, ConfigError, Configuration, Provider, ProviderKind, Providers
+
+__all__ = ["AgentSettings", "ConfigError", "Configuration", "Provider", "ProviderKind", "Providers"]

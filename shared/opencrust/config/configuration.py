@@ -1,0 +1,119 @@
+"""The configuration file's model."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from opencrust.contracts.base import explain
+from opencrust.identity.files import make_private_directory, write_private
+
+
+class ConfigError(ValueError):
+    """The configuration is wrong. The text names the place and the rule, never a value."""
+
+
+class ProviderKind(StrEnum):
+    """How a model provider is spoken to."""
+
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+    OLLAMA = "ollama"
+    DEMO = "demo"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Provider(_Strict):
+    """One model provider. Tried in the order of the file: the first is asked, the next ones are the fallback."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
+    kind: ProviderKind
+    model: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    base_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s?#@]+$", max_length=500)] | None = None
+    """Without user, password, query or fragment: a key belongs into the vault."""
+    credential: Annotated[str, StringConstraints(pattern=r"^vault:[a-z0-9][a-z0-9_.-]{0,95}$")] | None = None
+    max_tokens: Annotated[int, Field(ge=16, le=200_000)] = 2048
+
+
+class Providers(_Strict):
+    """What the agent is told of providers, under ``agent.providers``."""
+
+    providers: tuple[Provider, ...] = ()
+
+
+class AgentSettings(_Strict):
+    """How the agent behaves."""
+
+    instructions: Annotated[str, StringConstraints(max_length=20_000)] = (
+        "You are a helpful personal assistant. Be brief and truthful; say so when you do not know."
+    )
+    slots: Annotated[int, Field(ge=1, le=256)] = 32
+    """Conversations that one agent process works on at the same time."""
+
+
+class Configuration(_Strict):
+    """The whole file."""
+
+    providers: tuple[Provider, ...] = ()
+    agent: AgentSettings = AgentSettings()
+    stream_bytes: dict[str, Annotated[int, Field(ge=1024 * 1024)]] = {}
+    """Other sizes of streams than the registry's, in bytes, by name."""
+    otlp_endpoint: Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$")] | None = None
+    """Where traces go: base URL of an OTLP/HTTP receiver, such as Jaeger's ``http://127.0.0.1:4318``."""
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        names = [provider.name for provider in self.providers]
+        if len(set(names)) < len(names):
+            raise ValueError("two providers have the same name")
+        return self
+
+    @classmethod
+    def path(cls, home: Path) -> Path:
+        """Where the file lies."""
+        return home / "config" / "config.json"
+
+    @classmethod
+    def load(cls, home: Path) -> "Configuration":
+        """Read it; defaults where there is no file.
+
+        Raises:
+            ConfigError: unreadable, not JSON, or against a rule.
+        """
+        path = cls.path(home)
+        try:
+            text = path.read_text()
+        except FileNotFoundError:
+            return cls()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} cannot be read: {type(error).__name__}") from None
+        try:
+            return cls.model_validate(json.loads(text))
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"{path}, line {error.lineno}: {error.msg}") from None
+        except ValidationError as error:
+            raise ConfigError(f"{path}: {explain(error)}") from None
+
+    def save(self, home: Path) -> None:
+        """Write it, whole or not at all, readable by its owner alone."""
+        make_private_directory(self.path(home).parent)
+        text = json.dumps(self.model_dump(mode="json", exclude_defaults=True), indent=2) + "\n"
+        write_private(self.path(home), text.encode())
+
+    def with_provider(self, provider: Provider, *, first: bool = True) -> "Configuration":
+        """A copy with ``provider`` in place of one of the same name, asked first (or last)."""
+        others = tuple(p for p in self.providers if p.name != provider.name)
+        return self.model_copy(update={"providers": (provider, *others) if first else (*others, provider)})
+
+    def for_services(self) -> dict[str, bytes]:
+        """What each service is to know: ``<service>.<key>`` → JSON."""
+        providers = Providers(providers=self.providers)
+        return {
+            "agent.providers": providers.model_dump_json().encode(),
+            "agent.settings": self.agent.model_dump_json().encode(),
+        }
