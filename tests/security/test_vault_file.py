@@ -1,4 +1,4 @@
-"""Attacks on the vault file; each test carries the row of the attack list in its name (rows 1–15; row 13 is in test_store_crash)."""
+"""Attacks on the vault file. Each test is named by its row of the attack list (1–15; 13 is in test_store_crash)."""
 
 import os
 import random
