@@ -5,7 +5,8 @@ A record becomes an *entry*, a flat mapping of JSON values, and only then a line
     {"time": "2026-11-22T17:40:59.123Z", "level": "info", "service": "agent", "logger": "opencrust_agent.turn",
      "message": "answered", "trace_id": "…32 hex…", "span_id": "…16 hex…", "seconds": 0.41}
 
-Whatever a caller passes in ``extra`` appears as a field of its own. Exceptions are in ``exception`` (type) and
+Whatever a caller passes in ``extra`` appears as a field of its own. (:mod:`logging` raises KeyError for names that it
+uses itself, such as ``created``, ``name`` or ``args``: choose others.) Exceptions are in ``exception`` (type) and
 ``stack`` (frames and text, never local variables). Every text passes the redactor; what cannot be formatted is
 reported by place, without its arguments. Lines go to stderr: JSON unless that is a terminal.
 """
