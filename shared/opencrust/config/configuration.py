@@ -19,9 +19,19 @@ class ProviderKind(StrEnum):
     """How a model provider is spoken to."""
 
     OPENAI = "openai"
+    """OpenAI, or any server that speaks its format, by base URL."""
     ANTHROPIC = "anthropic"
     OLLAMA = "ollama"
     DEMO = "demo"
+    AZURE = "azure"
+    OPENROUTER = "openrouter"
+    GEMINI = "gemini"
+    MISTRAL = "mistral"
+    DEEPSEEK = "deepseek"
+    GROQ = "groq"
+    VLLM = "vllm"
+    LMSTUDIO = "lmstudio"
+    COMPATIBLE = "compatible"
 
 
 class _Strict(BaseModel):

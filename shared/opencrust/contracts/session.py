@@ -8,8 +8,15 @@ from opencrust.contracts.base import Contract, Versioned
 from opencrust.contracts.messages import Finish, OutboundMessage, PlatformId
 
 MAX_TURNS = 40
-MAX_SESSION_TEXT = 48 * 1024
-"""Most characters that the turns of one session record hold together; the full log is in the streams."""
+MAX_SESSION_BYTES = 48 * 1024
+"""Most bytes (UTF-8) that the turns of one session record hold together; the full log is in the streams."""
+MAX_TURN_BYTES = 64 * 1024
+"""Most bytes of one turn's text, and of its reply: with the outbox, a record stays well below what the bus takes."""
+
+
+def cut(text: str, limit: int = MAX_TURN_BYTES) -> str:
+    """``text`` in at most ``limit`` bytes of UTF-8, cut between characters."""
+    return text.encode(errors="replace")[:limit].decode(errors="ignore")
 
 
 class Turn(Contract):
@@ -48,8 +55,7 @@ class SessionView(Versioned):
     def with_turn(self, turn: Turn, outbox: list[OutboundMessage]) -> "SessionView":
         """A copy that has answered ``turn.seq``: old turns dropped by count and by size, never the new one."""
         turns = [*self.turns, turn][-MAX_TURNS:]
-        total = sum(len(t.text) + len(t.reply) for t in turns)
-        while len(turns) > 1 and total > MAX_SESSION_TEXT:
-            dropped = turns.pop(0)
-            total -= len(dropped.text) + len(dropped.reply)
+        sizes = [len(t.text.encode()) + len(t.reply.encode()) for t in turns]
+        while len(turns) > 1 and sum(sizes) > MAX_SESSION_BYTES:
+            del turns[0], sizes[0]
         return self.model_copy(update={"turns": turns, "cursor": turn.seq, "outbox": outbox, "attempts": 0})

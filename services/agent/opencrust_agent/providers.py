@@ -1,0 +1,71 @@
+"""From what a person configured to the model that answers: a chain of providers, or the demo where there is none."""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from opencrust.config import AgentSettings, Provider, ProviderKind, Providers
+from opencrust_agent.models import Chain, Credential, CredentialSource, HttpModel, Model, Transport, endpoint
+from opencrust_agent.turn import Mind
+
+log = logging.getLogger(__name__)
+
+HISTORY = 48_000
+"""Characters of history for a provider's model: some 12,000 tokens, which every current one takes."""
+DEMO_HISTORY = 2_000
+DEMO_MAX_TOKENS = 256
+DEMO_MODEL = "SmolLM2-135M"
+DEMO_LABEL = "tiny offline demo model"
+DEMO_INSTRUCTIONS = "You are a helpful AI assistant named OpenCrust. Answer briefly."
+REFERENCE = "vault:"
+
+Lease = Callable[[str], Awaitable[Credential]]
+"""Fetches a credential by its name in the vault."""
+
+
+def make_mind(
+    providers: Providers, settings: AgentSettings, *, transport: Transport, lease: Lease, demo: Model
+) -> Mind:
+    """The model of the moment.
+
+    A provider that is configured wrongly is left out with an error in the log; if none is left, ``demo`` answers.
+    """
+    models: list[Model] = []
+    for provider in providers.providers:
+        try:
+            models.append(demo if provider.kind is ProviderKind.DEMO else _model(provider, transport, lease))
+        except ValueError as error:
+            log.error("provider left out: %s", error)
+    if not models or models == [demo]:
+        plain = settings.model_copy(update={"instructions": DEMO_INSTRUCTIONS})
+        return Mind(demo, plain, DEMO_MAX_TOKENS, DEMO_HISTORY, lambda _: DEMO_LABEL)
+    limit = max(provider.max_tokens for provider in providers.providers)
+    return Mind(Chain(models), settings, limit, HISTORY, _label)
+
+
+def _label(model: str) -> str:
+    return DEMO_LABEL if model == DEMO_MODEL else model
+
+
+def _model(provider: Provider, transport: Transport, lease: Lease) -> Model:
+    return HttpModel(
+        endpoint(
+            provider.name,
+            kind=provider.kind,
+            model=provider.model,
+            base_url=provider.base_url,
+            credential=_source(provider.credential, lease),
+            max_output_tokens=provider.max_tokens,
+        ),
+        transport,
+    )
+
+
+def _source(reference: str | None, lease: Lease) -> CredentialSource | None:
+    if reference is None:
+        return None
+    name = reference.removeprefix(REFERENCE)
+
+    async def fetch() -> Credential:
+        return await lease(name)
+
+    return fetch

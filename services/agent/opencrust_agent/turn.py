@@ -1,0 +1,151 @@
+"""One turn: a stored message in, the session after it out. The stages, in order::
+
+    authorise → sanitise → compose → think → reply
+
+Each is a module of its own. What a turn may do besides its return value: show live events, and bury a dead letter
+(both are harmless when the turn runs a second time).
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from opencrust.bus import Bus, subjects
+from opencrust.bus.drain import Work
+from opencrust.config import AgentSettings
+from opencrust.contracts import (
+    EventType,
+    Finish,
+    InboundMessage,
+    OutboundMessage,
+    ReplyAddress,
+    SessionView,
+    Turn,
+)
+from opencrust.contracts.messages import now
+from opencrust.contracts.session import MAX_TURN_BYTES, cut
+from opencrust.telemetry import genai
+from opencrust_agent.authorise import Refused, authorise, salvage
+from opencrust_agent.compose import compose
+from opencrust_agent.live import Live
+from opencrust_agent.models import Model
+from opencrust_agent.sanitise import sanitise
+from opencrust_agent.stops import Stops
+from opencrust_agent.think import Answer, think
+
+log = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 5
+"""After so many deaths or failures on one message it is a dead letter, and the conversation goes on."""
+TOO_LONG = "\n\n(cut here: too long)"
+
+REASON, SUBJECT, SEQUENCE = "OpenCrust-Reason", "OpenCrust-Subject", "OpenCrust-Sequence"
+"""Headers of a dead letter: why, from which subject, and its sequence in the stream it came from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mind:
+    """What answers now: reloaded when the configuration changes."""
+
+    model: Model
+    settings: AgentSettings
+    max_tokens: int
+    history: int
+    """Characters of earlier turns that the model is shown."""
+    label: Callable[[str], str]
+    """How a person is told which model answered."""
+
+
+class Turns:
+    """Runs turns; the drain's handler."""
+
+    def __init__(self, bus: Bus, mind: Callable[[], Mind], stops: Stops) -> None:
+        self._bus = bus
+        self._mind = mind
+        self._stops = stops
+        self.answered = 0
+        self.buried = 0
+
+    async def run(self, work: Work) -> SessionView:
+        """Answer one message.
+
+        Raises:
+            BusError: a dead letter could not be buried; the message comes again.
+        """
+        try:
+            if work.session.attempts >= MAX_ATTEMPTS:
+                raise Refused(f"{work.session.attempts} attempts to answer it failed")
+            message = authorise(work)
+        except Refused as refusal:
+            return await self._bury(work, refusal)
+        with genai.invoke_agent("opencrust", conversation=work.conv):
+            answer = await self._think(message, work)
+        self.answered += 1
+        return _answered(work, message.id, message.sender.user, message.reply_to, sanitise(message.text), answer)
+
+    async def _think(self, message: InboundMessage, work: Work) -> Answer:
+        mind = self._mind()
+        live = Live(self._bus, work.channel, work.conv, message.id, work.session.attempts + 1)
+        request = compose(
+            message,
+            work.session,
+            instructions=mind.settings.instructions,
+            max_tokens=mind.max_tokens,
+            history=mind.history,
+        )
+        try:
+            with self._stops.watch(work.channel, work.conv) as stop:
+                await live.send(EventType.STARTED)
+                answer = await think(mind.model, request, live, stop)
+                answer.model = mind.label(answer.model)
+                await live.send(EventType.FINISHED, data={"finish": answer.finish})
+                return answer
+        finally:
+            live.close()
+
+    async def _bury(self, work: Work, refusal: Refused) -> SessionView:
+        """Keep the message as a dead letter and go on; tell its sender, where that can be read safely."""
+        log.warning("dead letter %d of conversation %s: %s", work.message.seq, work.conv, refusal)
+        await self._bus.publish_stored(
+            subjects.dlq("MSG_IN", "agent"),
+            work.message.data,
+            message_id=f"dlq:MSG_IN:{work.message.seq}",
+            headers={REASON: str(refusal), SUBJECT: work.message.subject, SEQUENCE: str(work.message.seq)},
+        )
+        self.buried += 1
+        sender = salvage(work)
+        if sender is None:
+            return work.session.model_copy(update={"cursor": work.message.seq, "attempts": 0, "outbox": []})
+        text = "I could not read or answer this message. It is kept: `opencrust dlq list` shows it to the operator."
+        answer = Answer(text=text, finish=Finish.FAILED)
+        return _answered(work, sender.message_id, "unknown", sender.address, "", answer)
+
+
+def _answered(work: Work, message_id: str, user: str, address: ReplyAddress, text: str, answer: Answer) -> SessionView:
+    """The session after the turn, with its reply in the outbox. The address is the ingress's, unchanged."""
+    seq = work.message.seq
+    body = cut(answer.text)
+    if body != answer.text:
+        body = cut(body, MAX_TURN_BYTES - len(TOO_LONG)) + TOO_LONG
+    reply = OutboundMessage(
+        id=f"re:{seq}:0",
+        in_reply_to=message_id,
+        address=address,
+        text=body or "(the model gave an empty answer)",
+        finish=answer.finish,
+        model=answer.model,
+        usage=answer.usage,
+        created_time=now(),
+    )
+    turn = Turn(
+        seq=seq,
+        message_id=message_id,
+        user=user,
+        text=cut(text),
+        reply_id=reply.id,
+        reply=reply.text,
+        finish=answer.finish,
+        model=answer.model,
+        at=reply.created_time,
+    )
+    return work.session.with_turn(turn, [reply])
