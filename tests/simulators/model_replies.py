@@ -382,7 +382,7 @@ def _event(payload: dict[str, Any] | str, name: str, reply: Reply) -> bytes:
     text = payload if isinstance(payload, str) else json.dumps(payload, ensure_ascii=escaped)
     event = (f"event: {name}\n" if name else "") + f"data: {text}\n\n"
     if reply.framing == "comments":
-        event = f": keep-alive\n\n{event}id: 7\nretry: 3000\n\n"
+        event = f": keep-alive\n\n:\n{event}"
     if reply.framing == "crlf":
         event = event.replace("\n", "\r\n")
     return event.encode()

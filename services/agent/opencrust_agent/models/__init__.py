@@ -19,7 +19,8 @@ The public interface, all importable from here:
     errors     ModelError(kind, message, provider=, model=, status=, retry_after=, partial=, usage=); .kind: ErrorKind
                AllModelsFailed(errors)  a ModelError whose kind is the last one's; .errors has them all
     model      Model (protocol): provider, model, supports_tools; stream(request) -> AsyncGenerator[Event, None]
-               Credential (protocol): async reveal() -> str;  CredentialSource = Callable[[], Awaitable[Credential]]
+               Credential (protocol): reveal_text() -> str, as `opencrust.credentials.secret.Secret` has it
+               CredentialSource = Callable[[], Awaitable[Credential]], called for every request
     presets    PRESETS[kind] -> Preset;  endpoint(name, kind=, model=, base_url=None, credential=None, timeouts=None,
                max_output_tokens=None) -> Endpoint, raising ValueError with a sentence for the person who configured it
     transport  Transport(): one connection pool, `async with`, shared by all models; Timeouts(connect, first_byte, idle,

@@ -184,16 +184,22 @@ def _parts_from_json(parts: Iterable[Mapping[str, Any]]) -> Iterable[Part]:
                 yield ToolCall(
                     _string(part["id"]),
                     _string(part["name"]),
-                    dict(part["arguments"]),
+                    _object(part["arguments"]),
                     _string(part.get("malformed", "")),
-                    dict(part.get("extra", {})),
+                    _object(part.get("extra", {})),
                 )
             case "tool_result":
                 yield ToolResult(_string(part["call_id"]), _string(part["content"]), part["is_error"] is True)
             case "reasoning":
-                yield Reasoning(dict(part["data"]))
+                yield Reasoning(_object(part["data"]))
             case _:
                 raise ValueError("a stored message has a part of unknown type")
+
+
+def _object(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError
+    return value
 
 
 def _string(value: object) -> str:

@@ -29,9 +29,11 @@ class Model(Protocol):
 
 
 class Credential(Protocol):
-    """A secret that does not print itself, such as a lease from the vault."""
+    """A secret that does not print itself, such as `opencrust.credentials.secret.Secret`."""
 
-    async def reveal(self) -> str: ...
+    def reveal_text(self) -> str:
+        """The value. Raises ValueError when it is gone or is not text."""
+        ...
 
 
 CredentialSource: TypeAlias = Callable[[], Awaitable[Credential]]

@@ -32,7 +32,7 @@ class KeyInUse:
         failed = ""
         try:
             async with asyncio.timeout(endpoint.timeouts.connect):
-                self._key = (await (await endpoint.credential()).reveal()).strip()
+                self._key = (await endpoint.credential()).reveal_text().strip()
         except Exception as error:  # noqa: BLE001 - whatever the vault's client raises, the text may not be safe to show
             failed = type(error).__name__
         if failed:
