@@ -22,7 +22,7 @@ STOPPED = "(stopped)"
 CUT_OFF = "\n\n(The answer reached its length limit and ends here.)"
 
 _SENTENCES = {
-    ErrorKind.AUTH: "the model provider refused the key. Check it with `opencrust providers list`",
+    ErrorKind.AUTH: "the key for the model provider is missing or was refused. Set it anew: `opencrust providers add`",
     ErrorKind.RATE_LIMIT: "the model provider says that too many requests were made. Try again in a while",
     ErrorKind.OVERLOADED: "the model provider is overloaded. Try again in a while",
     ErrorKind.SERVER: "the model provider had an error of its own. Try again in a while",
