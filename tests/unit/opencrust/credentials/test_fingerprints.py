@@ -69,9 +69,7 @@ def test_near_misses_are_no_leak(watch: FingerprintSet) -> None:
     assert watch.find(TOKEN.swapcase()) == []
 
 
-@pytest.mark.parametrize(
-    "weak", ["1234", "hunter2", "aaaaaaaaaaaaaaaaaaaaaaaaa", "summer2026!", "1234567890123456"]
-)
+@pytest.mark.parametrize("weak", ["1234", "hunter2", "aaaaaaaaaaaaaaaaaaaaaaaaa", "summer2026!", "1234567890123456"])
 def test_what_could_be_guessed_gets_no_fingerprint(weak: str) -> None:
     assert FingerprintMaker().make({"w": weak.encode()}).fingerprints == ()
 
