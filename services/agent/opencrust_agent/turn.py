@@ -10,7 +10,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from opencrust.bus import Bus, subjects
+from opencrust.bus import Bus
+from opencrust.bus.deadletter import bury
 from opencrust.bus.drain import Work
 from opencrust.config import AgentSettings
 from opencrust.contracts import (
@@ -38,9 +39,6 @@ log = logging.getLogger(__name__)
 MAX_ATTEMPTS = 5
 """After so many deaths or failures on one message it is a dead letter, and the conversation goes on."""
 TOO_LONG = "\n\n(cut here: too long)"
-
-REASON, SUBJECT, SEQUENCE = "OpenCrust-Reason", "OpenCrust-Subject", "OpenCrust-Sequence"
-"""Headers of a dead letter: why, from which subject, and its sequence in the stream it came from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +104,14 @@ class Turns:
     async def _bury(self, work: Work, refusal: Refused) -> SessionView:
         """Keep the message as a dead letter and go on; tell its sender, where that can be read safely."""
         log.warning("dead letter %d of conversation %s: %s", work.message.seq, work.conv, refusal)
-        await self._bus.publish_stored(
-            subjects.dlq("MSG_IN", "agent"),
-            work.message.data,
-            message_id=f"dlq:MSG_IN:{work.message.seq}",
-            headers={REASON: str(refusal), SUBJECT: work.message.subject, SEQUENCE: str(work.message.seq)},
+        await bury(
+            self._bus,
+            stream="MSG_IN",
+            consumer="agent",
+            seq=work.message.seq,
+            subject=work.message.subject,
+            data=work.message.data,
+            reason=str(refusal),
         )
         self.buried += 1
         sender = salvage(work)

@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from opencrust.bus import Bus, BusError, Message, subjects
 from opencrust.bus.archive import Archive, Archived
+from opencrust.bus.deadletter import SUBJECT
 from opencrust.contracts.base import explain
-from opencrust_dlq.letters import SUBJECT, view
+from opencrust_dlq.letters import view
 
 log = logging.getLogger(__name__)
 

@@ -5,13 +5,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-REASON, SUBJECT, SEQUENCE = "OpenCrust-Reason", "OpenCrust-Subject", "OpenCrust-Sequence"
-PREVIEW = 200
+from opencrust.bus.deadletter import REASON, SUBJECT
 
-_REASONS = {
-    "io.nats.jetstream.advisory.v1.max_deliver": "delivered too often without success",
-    "io.nats.jetstream.advisory.v1.terminated": "given up by its consumer",
-}
+PREVIEW = 200
 
 
 class Advisory(BaseModel):
@@ -19,18 +15,15 @@ class Advisory(BaseModel):
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    type: str
     stream: str
     consumer: str
     stream_seq: Annotated[int, Field(ge=1)]
-    deliveries: int = 0
-    reason: str = ""
+    deliveries: int
 
     @property
     def why(self) -> str:
         """In words."""
-        words = _REASONS.get(self.type, self.type)
-        return f"{words}: {self.reason}" if self.reason else f"{words} ({self.deliveries} deliveries)"
+        return f"delivered {self.deliveries} times without success"
 
 
 class LetterView(BaseModel):
@@ -44,11 +37,6 @@ class LetterView(BaseModel):
     size: int
     preview: str
     body: str | None = None
-
-
-def burial_headers(advisory: Advisory, subject: str) -> dict[str, str]:
-    """The headers of the copy in DLQ."""
-    return {REASON: advisory.why, SUBJECT: subject, SEQUENCE: str(advisory.stream_seq)}
 
 
 def view(seq: int, at: str, origin: str, data: bytes, headers: Mapping[str, str], *, whole: bool) -> LetterView:

@@ -4,9 +4,10 @@ import logging
 
 from pydantic import ValidationError
 
-from opencrust.bus import Bus, Delivery, subjects
+from opencrust.bus import Bus, Delivery
 from opencrust.bus.archive import Archive
-from opencrust_dlq.letters import Advisory, burial_headers
+from opencrust.bus.deadletter import bury
+from opencrust_dlq.letters import Advisory
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +44,14 @@ class Mover:
         message = await queue.get(advisory.stream_seq)
         if message is None:  # moved by an earlier try, or settled after all
             return
-        await self._bus.publish_stored(
-            subjects.dlq(advisory.stream, advisory.consumer),
-            message.data,
-            message_id=f"dlq:{advisory.stream}:{advisory.stream_seq}",
-            headers=burial_headers(advisory, message.subject),
+        await bury(
+            self._bus,
+            stream=advisory.stream,
+            consumer=advisory.consumer,
+            seq=advisory.stream_seq,
+            subject=message.subject,
+            data=message.data,
+            reason=advisory.why,
         )
         await queue.remove(advisory.stream_seq)
         self.moved += 1

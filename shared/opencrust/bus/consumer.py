@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from opencrust.bus import errors
+from opencrust.bus.deadletter import bury
 from opencrust.bus.message import Message
 from opencrust.bus.reader import api
 
@@ -25,6 +26,7 @@ class Delivery:
 
     message: Message
     stream: str
+    durable: str
     seq: int
     """Its sequence in the stream."""
     deliveries: int
@@ -48,8 +50,23 @@ class Delivery:
         await self._settle(b"-NAK " + json.dumps({"delay": int(delay * NANOSECONDS)}).encode())
 
     async def discard(self, reason: str) -> None:
-        """Never deliver it again. The server's advisory makes it a dead letter."""
-        await self._settle(b"+TERM " + reason.encode())
+        """Give up: keep it as a dead letter, then be done with it.
+
+        Not by NATS's own TERM: on a work queue that deletes the message before anybody could copy it.
+
+        Raises:
+            BusError: it is not settled and comes again.
+        """
+        await bury(
+            self.bus,
+            stream=self.stream,
+            consumer=self.durable,
+            seq=self.seq,
+            subject=self.message.subject,
+            data=self.message.data,
+            reason=reason,
+        )
+        await self.ack(confirmed=True)
 
     async def working(self) -> None:
         """Start the ack wait anew."""
@@ -139,4 +156,4 @@ class Consumer:
 def _delivery(message: Message, bus: "Bus") -> Delivery:
     # $JS.ACK.<stream>.<durable>.<deliveries>.<stream sequence>.<consumer sequence>.<time>.<pending>
     parts = message.reply.split(".")
-    return Delivery(message, stream=parts[2], seq=int(parts[5]), deliveries=int(parts[4]), bus=bus)
+    return Delivery(message, parts[2], parts[3], seq=int(parts[5]), deliveries=int(parts[4]), bus=bus)

@@ -142,7 +142,7 @@ STREAMS = (
     Stream("DLQ", ("dlq.>",), max_bytes=256 * MiB, max_age=30 * DAY, duplicate_window=10 * MINUTE, discard_new=True),
     Stream(
         "DLQ_ADV",
-        ("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.>", "$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.>"),
+        ("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.>",),
         max_bytes=64 * MiB,
         max_age=7 * DAY,
         work_queue=True,
@@ -161,7 +161,7 @@ BUCKETS = (
 )
 
 AGENT_DURABLE = Durable("MSG_IN", "agent", "msg.in.>", ack_wait=10 * SECOND)
-DLQ_DURABLE = Durable("DLQ_ADV", "dlq", "$JS.EVENT.ADVISORY.CONSUMER.>", ack_wait=30 * SECOND)
+DLQ_DURABLE = Durable("DLQ_ADV", "dlq", "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.>", ack_wait=30 * SECOND)
 
 
 def outbound(channel: str) -> Durable:
@@ -188,6 +188,7 @@ def _channel_grants(channel: Channel) -> tuple[Grant, ...]:
     grants: tuple[Grant, ...] = (
         Publish(subjects.wildcard(subjects.MSG_IN, channel=name)),
         Consume("MSG_OUT", outbound(name).name),
+        Publish(subjects.dlq("MSG_OUT", outbound(name).name)),
         Subscribe(subjects.wildcard(subjects.EVT_CONV, channel=name), AGENT),
         Subscribe(subjects.wildcard(subjects.EVT_CFG, service=service)),
         Subscribe(subjects.wildcard(subjects.EVT_ACCESS, channel=name)),
