@@ -28,7 +28,8 @@ _VERSION = re.compile(r"v\d+((alpha|beta)\d*)?")
 @dataclass(frozen=True, slots=True)
 class Preset:
     """`base_url` is "" when only the person can know it. `version_path` is put between a base URL without a version
-    and the format's path. `key` says how the key is sent, or that none is expected."""
+    and the format's path. `key` says how the key is sent. `keep_alive` is False for a server that closes connections
+    while they are reused."""
 
     title: str
     wire: Literal["openai", "anthropic"] = "openai"
@@ -37,6 +38,7 @@ class Preset:
     key: Literal["bearer", "x-api-key", "api-key"] = "bearer"
     key_required: bool = True
     supports_tools: bool = True
+    keep_alive: bool = True
     dialect: ChatDialect = field(default_factory=ChatDialect)
     timeouts: Timeouts = field(default_factory=Timeouts)
 
@@ -79,7 +81,11 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         ),
         "compatible": Preset("OpenAI-compatible server", key_required=False, dialect=_LENIENT),
         "demo": Preset(
-            "tiny offline demo model", supports_tools=False, dialect=_LENIENT, timeouts=_LOCAL, key_required=True
+            "tiny offline demo model",
+            supports_tools=False,
+            keep_alive=False,
+            dialect=_LENIENT,
+            timeouts=_LOCAL,
         ),
     }
 )
@@ -103,6 +109,8 @@ class Endpoint:
         headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
         if self.preset.wire == "anthropic":
             headers |= anthropic_messages.VERSION_HEADER
+        if not self.preset.keep_alive:
+            headers["Connection"] = "close"
         if key and self.preset.key == "bearer":
             headers["Authorization"] = f"Bearer {key}"
         elif key:
