@@ -102,9 +102,11 @@ async def test_conversations_wait_for_each_other_and_share_it(demo: DemoModel) -
     assert len([c for c in psutil.Process().children() if c.pid == child_of(demo).pid]) == 1
 
 
-@pytest.mark.parametrize(
-    "text", ["word " * 9000, "日本語 " * 3000, "0x1f 9@# " * 2000], ids=["long", "kanji", "symbols"]
-)
+SYMBOLS = pytest.param("0x1f 9@# " * 2000, marks=pytest.mark.long, id="symbols")
+ENGLISH = pytest.param("word " * 9000, marks=pytest.mark.long, id="english")
+
+
+@pytest.mark.parametrize("text", [pytest.param("日本語 " * 3000, id="kanji"), ENGLISH, SYMBOLS])
 async def test_what_does_not_fit_is_shortened(demo: DemoModel, text: str) -> None:
     _, completion = await ask(demo, Request("", (user(text),), max_tokens=2))
     assert completion.usage.input_tokens <= 2048

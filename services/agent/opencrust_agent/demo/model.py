@@ -54,8 +54,8 @@ class DemoModel:
         yield Attempt(1, self.provider, self.model)
         failure: ModelError | None = None
         try:
-            async with self._turn:
-                async for event in self._with_process(request):
+            async with self._turn, aclosing(self._with_process(request)) as events:
+                async for event in events:
                     yield event
         except NotInstalled as error:
             failure = self._error(ErrorKind.BAD_REQUEST, str(error))
@@ -65,21 +65,19 @@ class DemoModel:
             raise failure
 
     async def _with_process(self, request: Request) -> AsyncGenerator[Event, None]:
-        try:
-            async with self._process.use() as serving:
-                async for event in self._answer(_endpoint(serving), request):
-                    yield event
-            return
-        except ModelError as error:
-            if error.kind is not ErrorKind.CONNECTION or error.partial:
-                raise
-        await self._process.close()  # it died since the last answer: start another, once
-        async with self._process.use() as serving:
-            async for event in self._answer(_endpoint(serving), request):
-                yield event
+        for is_second in (False, True):
+            try:
+                async with self._process.use() as serving, aclosing(self._answer(serving, request)) as events:
+                    async for event in events:
+                        yield event
+                return
+            except ModelError as error:
+                if is_second or error.kind is not ErrorKind.CONNECTION or error.partial:
+                    raise
+            await self._process.close()  # it died since the last answer: start another, once
 
-    async def _answer(self, at: Endpoint, request: Request) -> AsyncGenerator[Event, None]:
-        model = HttpModel(at, self._transport)
+    async def _answer(self, serving: Serving, request: Request) -> AsyncGenerator[Event, None]:
+        model = HttpModel(_endpoint(serving), self._transport)
         for share in _SHARES:
             try:
                 async with aclosing(model.stream(fit(request, share))) as events:
