@@ -116,7 +116,7 @@ class Context:
             self.is_ready = False
             with contextlib.suppress(OSError):
                 (self.settings.state_dir / READY_FILE).unlink()
-            log.warning("not ready: %s", why)
+            log.info("not ready: %s", why)
 
     async def pulse(self) -> None:
         """Follow renewed certificates and keep the ready file fresh, for ever."""

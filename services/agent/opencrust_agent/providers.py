@@ -4,6 +4,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from opencrust.config import AgentSettings, Provider, ProviderKind, Providers
+from opencrust_agent.demo import LABEL, MODEL
 from opencrust_agent.models import Chain, Credential, CredentialSource, HttpModel, Model, Transport, endpoint
 from opencrust_agent.turn import Mind
 
@@ -13,8 +14,6 @@ HISTORY = 48_000
 """Characters of history for a provider's model: some 12,000 tokens, which every current one takes."""
 DEMO_HISTORY = 2_000
 DEMO_MAX_TOKENS = 256
-DEMO_MODEL = "SmolLM2-135M"
-DEMO_LABEL = "tiny offline demo model"
 DEMO_INSTRUCTIONS = "You are a helpful AI assistant named OpenCrust. Answer briefly."
 REFERENCE = "vault:"
 
@@ -37,13 +36,13 @@ def make_mind(
             log.error("provider left out: %s", error)
     if not models or models == [demo]:
         plain = settings.model_copy(update={"instructions": DEMO_INSTRUCTIONS})
-        return Mind(demo, plain, DEMO_MAX_TOKENS, DEMO_HISTORY, lambda _: DEMO_LABEL)
+        return Mind(demo, plain, DEMO_MAX_TOKENS, DEMO_HISTORY, lambda _: LABEL)
     limit = max(provider.max_tokens for provider in providers.providers)
     return Mind(Chain(models), settings, limit, HISTORY, _label)
 
 
 def _label(model: str) -> str:
-    return DEMO_LABEL if model == DEMO_MODEL else model
+    return LABEL if model == MODEL else model
 
 
 def _model(provider: Provider, transport: Transport, lease: Lease) -> Model:

@@ -1,11 +1,13 @@
 """One answer from the model, shown as it comes, stopped when somebody asks for it."""
 
 import asyncio
+import logging
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from opencrust.contracts import Finish, Usage
 from opencrust.telemetry import genai
+from opencrust_agent.demo import DemoModel
 from opencrust_agent.live import Live
 from opencrust_agent.models import (
     Attempt,
@@ -17,6 +19,8 @@ from opencrust_agent.models import (
     Reset,
     TextDelta,
 )
+
+log = logging.getLogger(__name__)
 
 STOPPED = "(stopped)"
 CUT_OFF = "\n\n(The answer reached its length limit and ends here.)"
@@ -59,12 +63,18 @@ async def think(model: Model, request: Request, live: Live, stop: asyncio.Event)
         asking.result()
         return answer
     except ModelError as error:
-        answer.text, answer.finish = f"I could not answer: {_SENTENCES[error.kind]}.", Finish.FAILED
+        log.warning("no answer from the model: %s", error)
+        answer.text, answer.finish = f"I could not answer: {_explained(error)}.", Finish.FAILED
         return answer
     finally:
         stopping.cancel()
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
+
+
+def _explained(error: ModelError) -> str:
+    """A sentence of ours: what a provider says may hold anything. The demo's own words are ours."""
+    return error.message.rstrip(".") if error.provider == DemoModel.provider else _SENTENCES[error.kind]
 
 
 async def _ask(model: Model, request: Request, live: Live, answer: Answer) -> None:

@@ -1,0 +1,53 @@
+"""Starting the agent: its parts, wired; and stopping it."""
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+
+from opencrust import service
+from opencrust.bus.drain import Drain
+from opencrust.bus.registry import AGENT_DURABLE
+from opencrust.credentials import Credentials
+from opencrust.service import Context
+from opencrust_agent.demo import DemoModel
+from opencrust_agent.leases import ProviderKeys
+from opencrust_agent.minds import Minds
+from opencrust_agent.models import Transport
+from opencrust_agent.stops import Stops
+from opencrust_agent.turn import Turns
+
+log = logging.getLogger(__name__)
+
+DRAIN_GRACE = 6.0
+"""Seconds that running turns may still take when the agent is told to stop; then other replicas take them over."""
+
+
+async def run(context: Context) -> None:
+    """Answer messages until told to stop. Any number of replicas may run."""
+    bus = context.bus
+    credentials = Credentials(bus, context.identity)
+    await credentials.start()
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(credentials.close)
+        transport = await stack.enter_async_context(Transport())
+        demo = DemoModel(transport)
+        stack.push_async_callback(demo.close)
+        minds = Minds(bus, transport, ProviderKeys(credentials).lease, demo)
+        await minds.follow()
+        stops = Stops()
+        await stops.listen(bus)
+        turns = Turns(bus, lambda: minds.now, stops)
+        slots = minds.now.settings.slots
+        drain = Drain(bus, AGENT_DURABLE, turns.run, slots=slots, owner=context.instance)
+        context.facts = lambda: {"answered": turns.answered, "buried": turns.buried, **minds.facts()}
+        draining = asyncio.create_task(drain.run())
+        context.ready()
+        await context.stopping.wait()
+        context.not_ready("stopping")
+        await drain.stop(DRAIN_GRACE)
+        await draining
+
+
+def main() -> int:
+    """Console script; its exit codes are :mod:`opencrust.service`'s."""
+    return service.main("agent", run)

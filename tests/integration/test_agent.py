@@ -1,0 +1,281 @@
+"""The agent on the real bus with a simulated provider: answers, live events, stop, reload, dead letters."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import BusServer
+from opencrust.bus import Bus, Message
+from opencrust.bus.archive import Archive
+from opencrust.config import Configuration, Provider, ProviderKind
+from opencrust.contracts import (
+    EventType,
+    Finish,
+    InboundMessage,
+    OutboundMessage,
+    ReplyAddress,
+    Sender,
+    SessionView,
+    TurnEvent,
+    conversation_key,
+    decode,
+    encode,
+)
+from opencrust.contracts.messages import now
+from opencrust.service import Context, Settings
+from opencrust.telemetry import Redactor
+from opencrust_agent.main import run
+from simulators.model import ModelSimulator
+
+
+def inbound(number: int, text: str, conversation: str = "main") -> InboundMessage:
+    address = ReplyAddress(channel="web", account="operator", conversation=conversation)
+    return InboundMessage(
+        id=f"m{number}",
+        channel="web",
+        account="operator",
+        conversation=conversation,
+        sender=Sender(channel="web", account="operator", user="operator"),
+        reply_to=address,
+        text=text,
+        platform_time=now(),
+        received_time=now(),
+    )
+
+
+class Talk:
+    """A channel's side of a conversation."""
+
+    def __init__(self, bus: Bus) -> None:
+        self.bus = bus
+        self.replies: asyncio.Queue[OutboundMessage] = asyncio.Queue()
+        self.events: asyncio.Queue[TurnEvent] = asyncio.Queue()
+
+    async def start(self) -> None:
+        async def reply(message: Message) -> None:
+            self.replies.put_nowait(decode(OutboundMessage, message.data))
+
+        async def event(message: Message) -> None:
+            self.events.put_nowait(decode(TurnEvent, message.data))
+
+        await self.bus.subscribe("log.web.*", reply)
+        await self.bus.subscribe("evt.conv.web.*", event)
+
+    async def say(self, message: InboundMessage) -> None:
+        await self.bus.publish_stored(f"msg.in.web.{message.key}", encode(message), message_id=message.dedupe_id)
+
+    async def hear(self, seconds: float = 10) -> OutboundMessage:
+        return await asyncio.wait_for(self.replies.get(), seconds)
+
+    async def event(self, type: EventType, seconds: float = 10) -> TurnEvent:
+        async with asyncio.timeout(seconds):
+            while (event := await self.events.get()).type is not type:
+                pass
+            return event
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[ModelSimulator]:
+    async with ModelSimulator() as running:
+        yield running
+
+
+@asynccontextmanager
+async def agent(server: BusServer, directory: Path, name: str = "agent-1") -> AsyncIterator[Context]:
+    """A running agent; stopped as a supervisor would."""
+    bus = await server.connect("agent")
+    settings = Settings(identity_dir=server.home / "identity" / "agent", state_dir=directory, bus_url=server.url)
+    context = Context("agent", settings, {}, server.identity("agent"), bus, name, Redactor())
+    task = asyncio.create_task(run(context))
+    try:
+        async with asyncio.timeout(10):
+            while not context.is_ready:
+                await asyncio.sleep(0.01)
+                if task.done():
+                    task.result()
+        yield context
+    finally:
+        context.stopping.set()
+        await task
+
+
+async def configure(server: BusServer, *providers: Provider) -> None:
+    provisioner = await server.connect("provisioner")
+    for key, value in Configuration(providers=providers).for_services().items():
+        await provisioner.kv("cfg").put(key, value)
+
+
+def provider(simulator: ModelSimulator, model: str = "echo", name: str = "sim") -> Provider:
+    return Provider(name=name, kind=ProviderKind.OPENAI, base_url=simulator.url, model=model)
+
+
+@pytest.fixture
+async def talk(bus_server: BusServer) -> Talk:
+    talk = Talk(await bus_server.connect("gateway"))
+    await talk.start()
+    return talk
+
+
+async def test_a_message_is_answered_with_its_history(
+    bus_server: BusServer, simulator: ModelSimulator, talk: Talk, tmp_path: Path
+) -> None:
+    await configure(bus_server, provider(simulator))
+    async with agent(bus_server, tmp_path):
+        await talk.say(inbound(1, "first"))
+        reply = await talk.hear()
+        assert (reply.in_reply_to, reply.finish, reply.address.conversation) == ("m1", Finish.COMPLETE, "main")
+        assert "first" in reply.text
+        await talk.say(inbound(2, "second"))
+        await talk.hear()
+    texts = [json.dumps(m) for m in simulator.requests[-1].body["messages"]]
+    assert [("first" in t, "second" in t) for t in texts[1:]] == [(True, False), (True, False), (False, True)]
+    entry = await talk.bus.kv("sess").get(f"web.{inbound(1, 'x').key}")
+    assert entry is not None
+    session = decode(SessionView, entry.value)
+    assert [turn.message_id for turn in session.turns] == ["m1", "m2"]
+    assert session.outbox == []
+
+
+async def test_events_show_the_answer_as_it_comes(
+    bus_server: BusServer, simulator: ModelSimulator, talk: Talk, tmp_path: Path
+) -> None:
+    await configure(bus_server, provider(simulator))
+    async with agent(bus_server, tmp_path):
+        await talk.say(inbound(1, "show me"))
+        reply = await talk.hear()
+        seen = []
+        while not seen or seen[-1].type is not EventType.FINISHED:
+            seen.append(await asyncio.wait_for(talk.events.get(), 5))
+    assert seen[0].type is EventType.STARTED
+    assert [event.index for event in seen] == list(range(len(seen)))
+    assert "".join(event.text for event in seen if event.type is EventType.DELTA) == reply.text
+
+
+async def test_stop_ends_the_running_turn_at_once(
+    bus_server: BusServer, simulator: ModelSimulator, talk: Talk, tmp_path: Path
+) -> None:
+    await configure(bus_server, provider(simulator, "stall"))
+    async with agent(bus_server, tmp_path):
+        await talk.say(inbound(1, "long"))
+        await talk.event(EventType.DELTA)
+        begin = asyncio.get_running_loop().time()
+        await talk.bus.publish(f"ctl.stop.web.{inbound(1, 'x').key}", b"")
+        reply = await talk.hear()
+        assert asyncio.get_running_loop().time() - begin < 1
+        assert reply.finish is Finish.STOPPED
+        await configure(bus_server, provider(simulator))
+        await talk.say(inbound(2, "go on"))
+        assert (await talk.hear()).finish is Finish.COMPLETE
+
+
+async def test_a_new_provider_answers_without_a_restart(
+    bus_server: BusServer, simulator: ModelSimulator, talk: Talk, tmp_path: Path
+) -> None:
+    async with agent(bus_server, tmp_path):
+        await configure(bus_server, provider(simulator))
+        await asyncio.sleep(0.3)
+        await talk.say(inbound(1, "hello"))
+        assert (await talk.hear()).model == "echo"
+
+
+async def test_a_failing_provider_gives_way_to_the_next(
+    bus_server: BusServer, simulator: ModelSimulator, talk: Talk, tmp_path: Path
+) -> None:
+    await configure(bus_server, provider(simulator, "cut", "first"), provider(simulator, "echo", "second"))
+    async with agent(bus_server, tmp_path):
+        await talk.say(inbound(1, "hello"))
+        reply = await talk.hear(30)
+        assert (reply.model, reply.finish) == ("echo", Finish.COMPLETE)
+        await talk.event(EventType.RESET)
+
+
+async def test_when_no_model_answers_the_person_is_told_what_to_do(
+    bus_server: BusServer, talk: Talk, tmp_path: Path
+) -> None:
+    nobody = Provider(name="gone", kind=ProviderKind.OPENAI, base_url="http://127.0.0.1:9", model="m")
+    await configure(bus_server, nobody)
+    async with agent(bus_server, tmp_path):
+        await talk.say(inbound(1, "hello"))
+        reply = await talk.hear(60)
+    assert reply.finish is Finish.FAILED
+    assert "could not be reached" in reply.text
+
+
+BAD = [
+    b"not json",
+    b"\xff\xfe",
+    json.dumps({"v": 99, "id": "m1"}).encode(),
+    b"{}",
+]
+
+
+@pytest.mark.parametrize("data", BAD)
+async def test_what_cannot_be_read_is_a_dead_letter_and_stops_nothing(
+    bus_server: BusServer, simulator: ModelSimulator, talk: Talk, tmp_path: Path, data: bytes
+) -> None:
+    await configure(bus_server, provider(simulator))
+    good = inbound(2, "after it")
+    async with agent(bus_server, tmp_path):
+        await talk.bus.publish_stored(f"msg.in.web.{good.key}", data, message_id="bad")
+        await talk.say(good)
+        assert (await talk.hear()).in_reply_to == "m2"
+    assert await Archive(await bus_server.connect("dlq"), "DLQ").subjects() == {"dlq.MSG_IN.agent": 1}
+
+
+def forged(**changes: Any) -> bytes:
+    return json.dumps({**json.loads(encode(inbound(1, "x"))), **changes}).encode()
+
+
+async def test_a_message_that_claims_another_channel_is_refused_and_its_reply_goes_nowhere_else(
+    bus_server: BusServer, simulator: ModelSimulator, talk: Talk, tmp_path: Path
+) -> None:
+    """A compromised channel writes, on its own subject, an envelope of the web's operator."""
+    await configure(bus_server, provider(simulator))
+    telegram = await bus_server.connect("channel-telegram")
+    victim = inbound(1, "x").key
+    own = conversation_key("telegram", "bot", "7")
+    async with agent(bus_server, tmp_path):
+        await telegram.publish_stored(f"msg.in.telegram.{victim}", forged(), message_id="a")
+        await telegram.publish_stored(f"msg.in.telegram.{own}", forged(), message_id="b")
+        await talk.say(inbound(2, "mine"))
+        assert (await talk.hear()).in_reply_to == "m2"
+        await asyncio.sleep(0.5)
+    assert talk.replies.empty()
+    assert await Archive(await bus_server.connect("dlq"), "DLQ").subjects() == {"dlq.MSG_IN.agent": 2}
+    assert len(simulator.requests) == 1
+
+
+async def test_the_sender_of_an_unreadable_message_is_told_where_its_address_is_good(
+    bus_server: BusServer, simulator: ModelSimulator, talk: Talk, tmp_path: Path
+) -> None:
+    await configure(bus_server, provider(simulator))
+    async with agent(bus_server, tmp_path):
+        key = inbound(1, "x").key
+        await talk.bus.publish_stored(f"msg.in.web.{key}", forged(v=7), message_id="bad")
+        reply = await talk.hear()
+    assert (reply.in_reply_to, reply.finish) == ("m1", Finish.FAILED)
+    assert reply.address.conversation == "main"
+
+
+async def test_a_turn_that_keeps_failing_is_buried_after_five_tries(
+    bus_server: BusServer, simulator: ModelSimulator, talk: Talk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import opencrust.bus.drain
+    import opencrust_agent.turn
+
+    async def crash(*arguments: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(opencrust_agent.turn, "think", crash)
+    monkeypatch.setattr(opencrust.bus.drain, "FAILURE_DELAY", 0.05)
+    await configure(bus_server, provider(simulator))
+    async with agent(bus_server, tmp_path):
+        await talk.say(inbound(1, "poison"))
+        reply = await talk.hear(20)
+    assert reply.finish is Finish.FAILED
+    assert await Archive(await bus_server.connect("dlq"), "DLQ").subjects() == {"dlq.MSG_IN.agent": 1}
