@@ -1,0 +1,123 @@
+"""The provisioner's command against the real server: idempotent, migrating, fail-safe."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import BusServer, free_port
+from opencrust.bus.registry import IDENTITIES
+from opencrust.config import Configuration
+from opencrust.identity import Identity
+
+ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "opencrust_provisioner", *arguments],
+        capture_output=True, text=True, env=ENVIRONMENT, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_prepare_makes_every_identity_and_is_idempotent(tmp_path: Path) -> None:
+    arguments = ("prepare", "--home", str(tmp_path / "home"), "--port-bus", str(free_port()))
+    first, second = command(*arguments), command(*arguments)
+    assert first.returncode == second.returncode == 0, first.stderr + second.stderr
+    issued = json.loads(first.stdout)
+    assert set(issued["issued"]) == {identity.service for identity in IDENTITIES} | {"bus"}
+    assert issued["reload"] is True
+    assert json.loads(second.stdout) == {"issued": [], "configuration": False, "reload": False}
+    for identity in IDENTITIES:
+        directory = tmp_path / "home" / "identity" / identity.service
+        assert Identity(directory).service == identity.service
+        assert directory.stat().st_mode & 0o077 == 0
+        assert {p.stat().st_mode & 0o777 for p in directory.iterdir()} == {0o600}
+    assert (tmp_path / "home" / "ca").stat().st_mode & 0o077 == 0
+
+
+async def test_apply_publishes_the_configuration_and_repairs_what_is_missing(bus_server: BusServer) -> None:
+    arguments = ("apply", "--home", str(bus_server.home), "--port-bus", str(bus_server.port))
+    first = command(*arguments)
+    assert first.returncode == 0, first.stderr
+    assert sorted(json.loads(first.stdout)["published"]) == ["agent.providers", "agent.settings"]
+    assert json.loads(command(*arguments).stdout) == {"created": [], "updated": [], "published": []}
+    provisioner = await bus_server.connect("provisioner")
+    await provisioner.jetstream_manager().delete_consumer("MSG_IN", "agent")
+    assert json.loads(command(*arguments).stdout)["created"] == ["MSG_IN/agent"]
+
+
+async def test_a_changed_size_migrates_without_loss(bus_server: BusServer) -> None:
+    gateway = await bus_server.connect("gateway")
+    for number in range(20):
+        await gateway.publish_stored(f"msg.in.web.{'a' * 26}", b"x", message_id=str(number))
+    Configuration(stream_bytes={"MSG_IN": 2 << 20}).save(bus_server.home)
+    done = command("apply", "--home", str(bus_server.home), "--port-bus", str(bus_server.port))
+    assert json.loads(done.stdout)["updated"] == ["MSG_IN"]
+    provisioner = await bus_server.connect("provisioner")
+    info = await provisioner.jetstream_manager().stream_info("MSG_IN")
+    assert (info.state.messages, info.config.max_bytes) == (20, 2 << 20)
+
+
+async def test_apply_with_reload_serves_a_renewed_certificate(bus_server: BusServer) -> None:
+    (bus_server.home / "identity" / "bus" / "cert.pem").unlink()
+    prepared = command("prepare", "--home", str(bus_server.home), "--port-bus", str(bus_server.port))
+    assert json.loads(prepared.stdout)["issued"] == ["bus"]
+    applied = command("apply", "--home", str(bus_server.home), "--port-bus", str(bus_server.port), "--reload")
+    assert applied.returncode == 0, applied.stderr
+    await bus_server.connect("agent")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"), [("{", "line 1"), ('{"stream_bytes": {"NOPE": 9999999}}', "no such stream to size: NOPE")]
+)
+async def test_a_wrong_configuration_publishes_nothing(bus_server: BusServer, text: str, says: str) -> None:
+    Configuration.path(bus_server.home).parent.mkdir(mode=0o700)
+    Configuration.path(bus_server.home).write_text(text)
+    done = command("apply", "--home", str(bus_server.home), "--port-bus", str(bus_server.port))
+    assert done.returncode == 1
+    assert says in done.stderr
+    agent = await bus_server.connect("agent")
+    assert await agent.kv("cfg").get("agent.providers") is None
+
+
+def test_a_bus_that_is_away_is_said(tmp_path: Path) -> None:
+    port = str(free_port())
+    command("prepare", "--home", str(tmp_path / "home"), "--port-bus", port)
+    done = command("apply", "--home", str(tmp_path / "home"), "--port-bus", port, "--timeout", "1")
+    assert done.returncode == 1
+    assert "no connection to the bus" in done.stderr
+
+
+async def test_watch_follows_the_configuration(bus_server: BusServer) -> None:
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "opencrust_provisioner", "watch", "--home", str(bus_server.home), "--port-bus",
+         str(bus_server.port)],
+        env=ENVIRONMENT, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        agent = await bus_server.connect("agent")
+        assert await _await_settings(agent, b"helpful")
+        told = Configuration().model_copy(
+            update={"agent": Configuration().agent.model_copy(update={"instructions": "be a pirate"})}
+        )
+        told.save(bus_server.home)
+        assert await _await_settings(agent, b"pirate")
+    finally:
+        watching.send_signal(signal.SIGTERM)
+        watching.wait(10)
+
+
+async def _await_settings(agent: object, wanted: bytes) -> bool:
+    import asyncio
+
+    for _ in range(100):
+        entry = await agent.kv("cfg").get("agent.settings")  # type: ignore[attr-defined]
+        if entry is not None and wanted in entry.value:
+            return True
+        await asyncio.sleep(0.1)
+    return False

@@ -1,0 +1,67 @@
+"""The configuration file: strict, private, without secrets, and clear about what is wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from opencrust.config import ConfigError, Configuration, Provider, ProviderKind
+
+PROVIDER = Provider(name="main", kind=ProviderKind.OPENAI, model="m", credential="vault:provider.main.api_key")
+
+
+def write(home: Path, text: str) -> None:
+    Configuration.path(home).parent.mkdir(parents=True, exist_ok=True)
+    Configuration.path(home).write_text(text)
+
+
+def test_without_a_file_there_are_defaults(tmp_path: Path) -> None:
+    assert Configuration.load(tmp_path) == Configuration()
+
+
+def test_it_is_saved_privately_and_read_back(tmp_path: Path) -> None:
+    configuration = Configuration().with_provider(PROVIDER)
+    configuration.save(tmp_path)
+    assert Configuration.load(tmp_path) == configuration
+    assert Configuration.path(tmp_path).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_new_provider_is_asked_first_and_replaces_its_namesake() -> None:
+    second = PROVIDER.model_copy(update={"name": "second"})
+    changed = PROVIDER.model_copy(update={"model": "other"})
+    configuration = Configuration().with_provider(PROVIDER).with_provider(second).with_provider(changed)
+    assert [(p.name, p.model) for p in configuration.providers] == [("main", "other"), ("second", "m")]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "line 1"),
+        ('{"provider": []}', "provider: Extra inputs"),
+        ('{"providers": [{"name": "x", "kind": "openai", "model": "m", "api_key": "canary"}]}', "api_key"),
+        ('{"providers": [{"name": "x", "kind": "openai", "model": "m", "credential": "canary"}]}', "credential"),
+        ('{"providers": [{"name": "x", "kind": "ai", "model": "m"}]}', "kind"),
+        ('{"providers": [{"name": "x", "kind": "openai", "model": "m", "base_url": "http://u:canary@h"}]}', "base_url"),
+        ('{"stream_bytes": {"MSG_IN": 5}}', "stream_bytes.MSG_IN"),
+        ("[]", "valid dictionary"),
+    ],
+)
+def test_faults_are_named_and_never_quoted(tmp_path: Path, text: str, says: str) -> None:
+    write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        Configuration.load(tmp_path)
+    assert says in str(caught.value)
+    assert "canary" not in str(caught.value)
+
+
+def test_two_providers_of_one_name_are_refused(tmp_path: Path) -> None:
+    one = PROVIDER.model_dump(mode="json")
+    write(tmp_path, json.dumps({"providers": [one, one]}))
+    with pytest.raises(ConfigError, match="same name"):
+        Configuration.load(tmp_path)
+
+
+def test_services_are_told_what_concerns_them() -> None:
+    told = Configuration().with_provider(PROVIDER).for_services()
+    assert set(told) == {"agent.providers", "agent.settings"}
+    assert json.loads(told["agent.providers"])["providers"][0]["credential"] == "vault:provider.main.api_key"
