@@ -14,7 +14,6 @@ HISTORY = 48_000
 """Characters of history for a provider's model: some 12,000 tokens, which every current one takes."""
 DEMO_HISTORY = 2_000
 DEMO_MAX_TOKENS = 256
-DEMO_INSTRUCTIONS = "You are a helpful AI assistant named OpenCrust. Answer briefly."
 REFERENCE = "vault:"
 
 Lease = Callable[[str], Awaitable[Credential]]
@@ -35,7 +34,7 @@ def make_mind(
         except ValueError as error:
             log.error("provider left out: %s", error)
     if not models or models == [demo]:
-        plain = settings.model_copy(update={"instructions": DEMO_INSTRUCTIONS})
+        plain = settings.model_copy(update={"instructions": ""})  # the demo brings its own: it follows no other
         return Mind(demo, plain, DEMO_MAX_TOKENS, DEMO_HISTORY, lambda _: LABEL)
     limit = max(provider.max_tokens for provider in providers.providers)
     return Mind(Chain(models), settings, limit, HISTORY, _label)
