@@ -1,13 +1,14 @@
 """The parser of ``opencrust``, and what a failure looks like."""
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import opencrust
-from opencrust_cli import login, status, up
+from opencrust_cli import chat, dlq, doctor, login, providers, status, tokens, up
 from opencrust_cli.errors import EXIT_FAILED, CommandError
 from opencrust_cli.home import Home
 
@@ -29,6 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     options = parser().parse_args(arguments)
     options.home = Home.find(options.home, os.environ)
+    # Libraries' warnings about connections that close are not for the person.
+    logging.getLogger().addHandler(logging.NullHandler())
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         return run(options)
@@ -49,6 +52,6 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"opencrust {opencrust.__version__}")
     top.add_argument("--home", type=Path, help="instead of OPENCRUST_HOME")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for family in (up, status, login):
+    for family in (up, status, login, chat, providers, tokens, dlq, doctor):
         family.register(commands)
     return top
