@@ -1,0 +1,64 @@
+"""GET /v1/conversations/{name}/events: a conversation's history, then its live events, as server-sent events."""
+
+from aiohttp import web
+from pydantic import TypeAdapter, ValidationError
+
+from opencrust_gateway import frames
+from opencrust_gateway.authentication import LiveConnections
+from opencrust_gateway.conversations import Conversation, ConversationName
+from opencrust_gateway.errors import ApiError
+from opencrust_gateway.http import KEEP_ALIVE, EventStream, principal
+from opencrust_gateway.hub import Hub
+from opencrust_gateway.mailbox import Mailbox
+
+_NAME: TypeAdapter[str] = TypeAdapter(ConversationName)
+
+
+class Events:
+    """The handler."""
+
+    def __init__(self, hub: Hub, live: LiveConnections) -> None:
+        self._hub = hub
+        self._live = live
+
+    async def follow(self, request: web.Request) -> web.StreamResponse:
+        """First `{"type": "history", …}`, then event frames as on the WebSocket.
+
+        A client that does not keep up loses live pieces of text, which shows as a gap in `index`, but no
+        reply.
+        """
+        caller = principal(request)
+        try:
+            conversation = Conversation(caller.owner, _NAME.validate_python(request.match_info["name"]))
+        except ValidationError:
+            raise ApiError(400, "invalid_name", "not a conversation's name: 1 to 128 printable characters") from None
+        stream = EventStream()
+        mailbox = Mailbox()
+        try:
+            async with self._live.hold(caller):
+                with self._hub.watch(conversation, mailbox.put, everything=True) as watcher:
+                    watcher.hold()
+                    view = await self._hub.history(conversation)
+                    await stream.start(request)
+                    turns = frames.history(conversation, view)
+                    await stream.data({"type": "history", "conversation": conversation.name, "history": turns})
+                    watcher.resume(view)
+                    await self._pass_on(stream, mailbox)
+        except ApiError as error:
+            if not stream.response.prepared:
+                raise
+            await stream.data({"type": "error", "error": error.frame()})
+        except ConnectionError:
+            pass  # the client left
+        return stream.response
+
+    @staticmethod
+    async def _pass_on(stream: EventStream, mailbox: Mailbox) -> None:
+        seq = 0
+        while True:
+            notice = await mailbox.get(KEEP_ALIVE)
+            if notice is None:
+                await stream.comment()
+            else:
+                seq += 1
+                await stream.data(frames.event(notice, seq), event_id=seq)

@@ -1,0 +1,115 @@
+"""The frames of the WebSocket protocol, version 1: what clients send, read and bounded; docs/websocket.md
+tells all.
+"""
+
+import json
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+
+from opencrust.contracts import SessionView
+from opencrust.contracts.base import explain
+from opencrust.contracts.messages import MAX_TEXT
+from opencrust_gateway.conversations import Conversation, ConversationName, MessageId
+from opencrust_gateway.errors import ApiError
+from opencrust_gateway.hub import Notice, notice_of_turn
+
+VERSION = 1
+
+
+class _Frame(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Auth(_Frame):
+    """First frame of a client that brought no credential when it connected."""
+
+    type: Literal["auth"]
+    v: Any = VERSION
+    token: Annotated[str, StringConstraints(max_length=200)]
+
+
+class Request(_Frame):
+    """One operation; `id` comes back in its answer."""
+
+    type: Literal["req"]
+    v: Any = VERSION
+    id: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    op: Annotated[str, StringConstraints(min_length=1, max_length=32)]
+    params: dict[str, Any] = {}
+
+
+class ConversationParams(_Frame):
+    """Parameters of `open`, `close` and `stop`."""
+
+    conversation: ConversationName
+
+
+class SendParams(_Frame):
+    """Parameters of `send`."""
+
+    conversation: ConversationName
+    text: Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
+    message_id: MessageId | None = None
+
+
+class NoParams(_Frame):
+    """Parameters of `ping`."""
+
+
+_Params = TypeVar("_Params", bound=BaseModel)
+_ANY: TypeAdapter[Auth | Request] = TypeAdapter(Annotated[Auth | Request, Field(discriminator="type")])
+
+
+def parse(text: str) -> Auth | Request:
+    """Read a client's frame. Raises ApiError 400."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ApiError(400, "invalid_json", "a frame is one JSON object") from None
+    try:
+        frame = _ANY.validate_python(value)
+    except ValidationError as error:
+        raise ApiError(400, "invalid_frame", explain(error)) from None
+    if frame.v != VERSION or isinstance(frame.v, bool):
+        raise ApiError(400, "unsupported_version", f"this gateway speaks version {VERSION}")
+    return frame
+
+
+def parse_params(model: type[_Params], params: dict[str, Any]) -> _Params:
+    """Read an operation's parameters. Raises ApiError 400."""
+    try:
+        return model.model_validate(params)
+    except ValidationError as error:
+        raise ApiError(400, "invalid_params", explain(error)) from None
+
+
+def request_id(text: str) -> str | None:
+    """The id of a frame that could not be read as a whole, so that its sender can tell which one failed."""
+    try:
+        value = json.loads(text)
+        found = value.get("id") if isinstance(value, dict) else None
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, str) and 0 < len(found) <= 128 else None
+
+
+def history(conversation: Conversation, view: SessionView) -> list[dict[str, Any]]:
+    """The turns of a conversation as `open` tells them, oldest first."""
+    turns = []
+    for turn in view.turns:
+        notice = notice_of_turn(conversation, turn)
+        turns.append({"message_id": notice.message_id, "user_text": turn.text, **notice.data})
+    return turns
+
+
+def event(notice: Notice, seq: int) -> dict[str, Any]:
+    """An event frame."""
+    return {
+        "type": "event",
+        "seq": seq,
+        "event": notice.event,
+        "conversation": notice.conversation.name,
+        "message_id": notice.message_id,
+        **notice.data,
+    }

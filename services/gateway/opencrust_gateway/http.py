@@ -1,0 +1,74 @@
+"""What HTTP handlers share: the principal of a request, its body, and server-sent events."""
+
+import asyncio
+import json
+from typing import Any
+
+from aiohttp import web
+
+from opencrust_gateway.authentication import Principal
+from opencrust_gateway.errors import ApiError
+
+_PRINCIPAL: web.RequestKey[Principal | None] = web.RequestKey("principal")
+KEEP_ALIVE = 15.0
+"""Seconds of silence after which a comment is sent, so that no proxy takes a long turn for a dead connection.
+"""
+
+
+def set_principal(request: web.Request, principal: Principal | None) -> None:
+    """Remember who is calling; the authentication middleware alone does this."""
+    request[_PRINCIPAL] = principal
+
+
+def optional_principal(request: web.Request) -> Principal | None:
+    """Who is calling, or None where the route allows that."""
+    return request.get(_PRINCIPAL)
+
+
+def principal(request: web.Request) -> Principal:
+    """Who is calling. Raises ApiError 401 if nobody is authenticated."""
+    found = optional_principal(request)
+    if found is None:
+        raise ApiError(401, "unauthenticated", "this needs a token")
+    return found
+
+
+async def read_body(request: web.Request, seconds: float) -> bytes:
+    """The body, as JSON clients send it: plain, complete within `seconds`. Raises ApiError 408, 413 or 415."""
+    if request.content_type != "application/json":
+        raise ApiError(415, "unsupported_media_type", "send Content-Type: application/json", final=True)
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise ApiError(415, "unsupported_encoding", "send the body uncompressed", final=True)
+    try:
+        async with asyncio.timeout(seconds):
+            return await request.read()
+    except TimeoutError:
+        raise ApiError(408, "body_timeout", f"the body did not come within {seconds:g} s", final=True) from None
+
+
+def dump(value: object) -> str:
+    """JSON, compact, UTF-8."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+class EventStream:
+    """A server-sent event stream (WHATWG HTML §9.2)."""
+
+    def __init__(self) -> None:
+        self.response = web.StreamResponse(
+            headers={"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
+        )
+
+    async def start(self, request: web.Request) -> None:
+        """Send the headers."""
+        await self.response.prepare(request)
+
+    async def comment(self) -> None:
+        """A line that clients ignore."""
+        await self.response.write(b": keep-alive\n\n")
+
+    async def data(self, value: Any, *, event_id: int | None = None) -> None:
+        """One event."""
+        head = f"id: {event_id}\n" if event_id is not None else ""
+        text = value if isinstance(value, str) else dump(value)
+        await self.response.write(f"{head}data: {text}\n\n".encode())

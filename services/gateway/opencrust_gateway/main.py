@@ -1,0 +1,61 @@
+"""Starting the gateway: settings, parts, one listening socket; and stopping it."""
+
+import logging
+import ssl
+
+from aiohttp import web
+
+from opencrust import service
+from opencrust.service import SettingsError
+from opencrust_gateway.app import Gateway
+from opencrust_gateway.settings import GatewaySettings, from_environment
+
+log = logging.getLogger(__name__)
+
+IDLE_SECONDS = 75.0
+"""How long a connection may be idle, or take over the headers of a request."""
+SHUTDOWN_SECONDS = 4.0
+
+
+async def run(context: service.Context) -> None:
+    """Serve until told to stop.
+
+    Raises SettingsError where the settings are wrong or would not be safe, or the port is taken.
+    """
+    settings = from_environment(context.environment)
+    gateway = Gateway(context.bus, settings)
+    await gateway.start()
+    runner = web.AppRunner(
+        gateway.app(), access_log=None, keepalive_timeout=IDLE_SECONDS, shutdown_timeout=SHUTDOWN_SECONDS
+    )
+    try:
+        await runner.setup()
+        await listen(runner, settings)
+        log.info("listening on %s://%s:%d", settings.scheme, settings.host, settings.port)
+        context.ready()
+        await context.stopping.wait()
+        context.not_ready("stopping")
+    finally:
+        await gateway.stop()
+        await runner.cleanup()
+
+
+async def listen(runner: web.AppRunner, settings: GatewaySettings) -> None:
+    """Open the one socket. Raises SettingsError."""
+    context = None
+    if settings.certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        try:
+            context.load_cert_chain(settings.certificate, settings.key)
+        except (OSError, ssl.SSLError) as error:
+            raise SettingsError(f"the TLS certificate or its key cannot be used: {error}") from None
+    try:
+        await web.TCPSite(runner, settings.host, settings.port, ssl_context=context).start()
+    except OSError as error:
+        raise SettingsError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from None
+
+
+def main() -> int:
+    """Entry point of the process."""
+    return service.main("gateway", run)

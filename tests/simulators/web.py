@@ -1,0 +1,185 @@
+"""A gateway in this process on a real bus, and a stand-in for the agent that answers in a way that tests can steer."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import aiohttp
+from aiohttp import web
+from harness import BusServer, free_port
+
+from opencrust.access import ALL_SCOPES, Scope, TokenRecord, mint_bearer, mint_ticket
+from opencrust.bus import Bus, KeyExists, subjects
+from opencrust.bus.errors import BusError
+from opencrust.contracts import (
+    EventType,
+    Finish,
+    InboundMessage,
+    OutboundMessage,
+    SessionView,
+    Turn,
+    TurnEvent,
+    decode,
+    encode,
+)
+from opencrust_gateway.app import Gateway
+from opencrust_gateway.main import listen
+from opencrust_gateway.settings import GatewaySettings, Limits
+from opencrust_gateway.tokenstore import TokenStore
+
+
+class EchoAgent:
+    """Answers "echo: <text>" to every message, in pieces, and keeps the session as the agent does.
+
+    `hold`: while set, turns start and wait. `silent`: the log and the events are skipped, as if the gateway had missed
+    them (only the session is written).
+    """
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self.hold = asyncio.Event()
+        self.hold.set()
+        self.silent = False
+        self.model = "echo-1"
+        self.finish = Finish.COMPLETE
+        self.answer: Callable[[InboundMessage], str] = lambda message: f"echo: {message.text}"
+        self.seen: list[InboundMessage] = []
+        self.stops: list[str] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        await self._bus.subscribe(subjects.wildcard(subjects.CTL_STOP), self._stop)
+        self._task = asyncio.create_task(self._work())
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _stop(self, message: object) -> None:
+        self.stops.append(getattr(message, "subject", ""))
+
+    async def _work(self) -> None:
+        consumer = self._bus.consumer("MSG_IN", "agent")
+        while True:
+            delivery = await consumer.next(wait=5)
+            if delivery is None:
+                continue
+            with contextlib.suppress(BusError):  # then it is delivered again
+                message = decode(InboundMessage, delivery.message.data)
+                await self.turn(message, delivery.seq)
+                await delivery.ack()
+
+    async def turn(self, message: InboundMessage, seq: int) -> None:
+        self.seen.append(message)
+        text = self.answer(message)
+        await self._event(message, EventType.STARTED, 0)
+        pieces = [text[i : i + 5] for i in range(0, len(text), 5)]
+        for index, piece in enumerate(pieces, start=1):
+            await self._event(message, EventType.DELTA, index, piece)
+            if index == 1:
+                await self.hold.wait()
+        await self._event(message, EventType.FINISHED, len(pieces) + 1)
+        reply = OutboundMessage(
+            id=f"re:{seq}:0",
+            in_reply_to=message.id,
+            address=message.reply_to,
+            text=text,
+            finish=self.finish,
+            model=self.model,
+            created_time=datetime.now(UTC),
+        )
+        if not self.silent:
+            subject = subjects.msg_out(message.channel, message.key)
+            await self._bus.publish_stored(subject, encode(reply), message_id=reply.id)
+        await self._remember(message, reply, seq)
+
+    async def _event(self, message: InboundMessage, kind: EventType, index: int, text: str = "") -> None:
+        if not self.silent:
+            event = TurnEvent(type=kind, message_id=message.id, index=index, text=text)
+            await self._bus.publish(subjects.evt_conv(message.channel, message.key), encode(event))
+
+    async def _remember(self, message: InboundMessage, reply: OutboundMessage, seq: int) -> None:
+        sessions = self._bus.kv("sess")
+        key = f"{message.channel}.{message.key}"
+        entry = await sessions.get(key)
+        view = decode(SessionView, entry.value) if entry else SessionView()
+        if view.cursor >= seq:
+            return
+        turn = Turn(
+            seq=seq,
+            message_id=message.id,
+            user=message.sender.user,
+            text=message.text,
+            reply_id=reply.id,
+            reply=reply.text,
+            finish=reply.finish,
+            model=reply.model,
+            at=reply.created_time,
+        )
+        await sessions.put(key, encode(view.with_turn(turn, [])))
+
+
+@dataclass
+class RunningGateway:
+    """Where it is, and what it takes to make tokens for it."""
+
+    port: int
+    bus: Bus
+    gateway: Gateway
+    agent: EchoAgent
+    tokens: TokenStore
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def bearer(
+        self, *scopes: Scope, owner: str = "operator", expires: timedelta | None = None
+    ) -> tuple[str, TokenRecord]:
+        now = datetime.now(UTC)
+        text, record = mint_bearer(
+            "test", scopes or ALL_SCOPES, now + expires if expires else None, held=ALL_SCOPES, owner=owner, now=now
+        )
+        await self.tokens.add(record, now)
+        return text, record
+
+    async def ticket(self, *scopes: Scope) -> str:
+        now = datetime.now(UTC)
+        text, record = mint_ticket(scopes or ALL_SCOPES, held=ALL_SCOPES, now=now)
+        with contextlib.suppress(KeyExists):
+            await self.tokens.add(record, now)
+        return text
+
+    @asynccontextmanager
+    async def client(self, token: str | None = None) -> AsyncIterator[aiohttp.ClientSession]:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        jar = aiohttp.CookieJar(unsafe=True)
+        async with aiohttp.ClientSession(self.url, headers=headers, cookie_jar=jar) as session:
+            yield session
+
+
+@asynccontextmanager
+async def running_gateway(
+    server: BusServer, *, limits: Limits | None = None, port: int | None = None
+) -> AsyncIterator[RunningGateway]:
+    """A gateway and an EchoAgent on `server`, stopped afterwards."""
+    bus, agent_bus = await server.connect("gateway"), await server.connect("agent")
+    settings = GatewaySettings(port=port or free_port(), limits=limits or Limits())
+    gateway = Gateway(bus, settings)
+    await gateway.start()
+    agent = EchoAgent(agent_bus)
+    await agent.start()
+    runner = web.AppRunner(gateway.app(), access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    await listen(runner, settings)
+    cli = await server.connect("cli")
+    try:
+        yield RunningGateway(settings.port, bus, gateway, agent, TokenStore(cli.kv("token")))
+    finally:
+        await agent.close()
+        await gateway.stop()
+        await runner.cleanup()
