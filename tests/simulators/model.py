@@ -2,8 +2,8 @@
 
     python -m simulators.model --port 8900          (with tests/ on PYTHONPATH)
 
-POST /v1/chat/completions and POST /v1/messages answer by the scenario that the request's `model` names (`--list` shows
-them; any unknown name echoes the last user text), unless scenarios are queued:
+POST …/chat/completions and POST …/messages, below any base path, answer by the scenario that the request's `model`
+names (`--list` shows them; any unknown name echoes the last user text), unless scenarios are queued:
 
     POST   /control/queue      [ "429", {"text": "scripted"}, {"calls": [{"name": "t", "arguments": {}}]} ]
     DELETE /control/queue
@@ -81,8 +81,8 @@ class ModelSimulator:
         app = web.Application(client_max_size=64 << 20)
         app.add_routes(
             [
-                web.post("/v1/chat/completions", self._openai),
-                web.post("/v1/messages", self._anthropic),
+                web.post("/{base:.*}chat/completions", self._openai),
+                web.post("/{base:.*}messages", self._anthropic),
                 web.post("/control/queue", self._enqueue),
                 web.delete("/control/queue", self._clear_queue),
                 web.get("/control/requests", self._journal),
@@ -249,9 +249,7 @@ def _error(reply: Reply, key: str) -> web.Response:
 
 async def _serve(port: int) -> None:
     async with ModelSimulator(port) as simulator:
-        print(
-            f"simulated models on {simulator.url} (OpenAI: {simulator.url}/v1, Anthropic: {simulator.url})", flush=True
-        )
+        print(f"simulated models, OpenAI and Anthropic, on {simulator.url}", flush=True)
         await asyncio.Event().wait()
 
 

@@ -176,16 +176,16 @@ def last_text(body: dict[str, Any]) -> str:
 
 
 def last_results(body: dict[str, Any]) -> list[str]:
-    """The tool results that end the conversation, in order."""
+    """The tool results since the assistant spoke, in order."""
     found: list[str] = []
     for message in reversed(body.get("messages", [])):
         content = message.get("content")
         if message.get("role") == "tool":
             found.insert(0, content)
-        elif isinstance(content, list) and any(block.get("type") == "tool_result" for block in content):
-            return [block["content"] for block in content if block.get("type") == "tool_result"]
-        else:
+        elif message.get("role") == "assistant":
             break
+        elif isinstance(content, list):
+            found += [block["content"] for block in content if block.get("type") == "tool_result"]
     return found
 
 
