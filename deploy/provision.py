@@ -1,25 +1,28 @@
-"""The provisioner in compose: prepare, hand over, apply; again whenever the configuration changes, and every hour.
+"""The provisioner in compose: prepare, hand over, apply.
 
 On one machine all services share a disk, and the certificates in OPENCRUST_HOME are readable by one user. In compose
 each service has its own user and sees only its own volume. So after ``prepare`` this copies each identity into its
 volume, mounted here as ``/deliver/<name>``: a folder with the setgid bit whose group is that service's, so that a
 file of mode 0640 is readable by the provisioner and that one service. No root and no capability is needed.
 The bus's volume also gets ``nats.conf``. Only then does ``apply`` tell the server to read its files again.
+
+All of it again every hour, when the configuration changes, and when the server was restarted.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
-from types import FrameType
 
 from opencrust import telemetry
+from opencrust.bus import Bus, BusError
+from opencrust.identity import Identity, IdentityError
 
 HOME = Path("/var/lib/opencrust")
 DELIVER = Path("/deliver")
@@ -63,12 +66,14 @@ def _copy(source: Path, target: Path) -> bool:
     return True
 
 
-def _run(*arguments: str) -> dict[str, object] | None:
-    """One step of the provisioner; None if it failed (it has said why on stderr)."""
-    done = subprocess.run(  # noqa: S603  our own module with our own arguments
-        [sys.executable, "-I", "-m", "opencrust_provisioner", *arguments], stdout=subprocess.PIPE, check=False
+async def _run(*arguments: str) -> dict[str, object] | None:
+    """One step of the provisioner, in a process that ends with it: the authority's key stays in no memory. None if it
+    failed (it has said why on stderr)."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-I", "-m", "opencrust_provisioner", *arguments, stdout=asyncio.subprocess.PIPE
     )
-    return json.loads(done.stdout) if done.returncode == 0 else None
+    said, _ = await process.communicate()
+    return json.loads(said) if process.returncode == 0 else None
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
@@ -79,33 +84,75 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return status.st_mtime_ns, status.st_size
 
 
-def main() -> None:
+class Watch:
+    """A connection that notices when the server was restarted: buckets in memory are gone then."""
+
+    def __init__(self) -> None:
+        self._reconnects = asyncio.Event()
+        self._bus: Bus | None = None
+        self._identity: Identity | None = None
+
+    @property
+    def noticed(self) -> bool:
+        """Whether the server was restarted, or turned this connection away, since `begin`."""
+        return self._reconnects.is_set() or (self._bus is not None and self._bus.lost.done())
+
+    def begin(self) -> None:
+        self._reconnects.clear()
+
+    async def keep(self) -> None:
+        """Connect, if that is not so yet, and follow renewed certificates. Raises nothing: the next round tries anew."""
+        if self._bus is not None and self._bus.lost.done():
+            await self.close()
+        try:
+            if self._identity is not None:
+                self._identity.reload_if_changed()
+            if self._bus is None:
+                self._identity = Identity(HOME / "identity" / "provisioner")
+                self._bus = await Bus.connect(BUS, self._identity, name="provisioner-watch")
+                self._bus.on_reconnect(self._reconnected)
+        except (BusError, IdentityError, OSError) as error:
+            log.warning("the bus is not watched: %s", error)
+
+    async def close(self) -> None:
+        if self._bus is not None:
+            await self._bus.close()
+            self._bus = None
+
+    async def _reconnected(self) -> None:
+        self._reconnects.set()
+
+
+async def main() -> None:
     telemetry.configure("provisioner", log_level=os.environ.get("OPENCRUST_LOG_LEVEL", "info"))
-    signal.signal(signal.SIGTERM, _stop)
+    stopping = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     configuration = HOME / "config" / "config.json"
+    watch = Watch()
     reload = False
-    while True:
+    while not stopping.is_set():
         before = _stamp(configuration)
+        watch.begin()
         pause = RETRY
-        prepared = _run(*PREPARE)
+        prepared = await _run(*PREPARE)
         if prepared is not None:
             changed = hand_over(HOME, DELIVER)
             if changed:
                 log.info("handed over", extra={"identities": changed})
             reload = reload or bool(prepared["reload"]) or "bus" in changed
-            PREPARED.touch()
-            applied = _run(*APPLY, *(["--reload"] if reload else []))
+            PREPARED.touch()  # noqa: ASYNC240  a file in memory
+            applied = await _run(*APPLY, *(["--reload"] if reload else []))
             if applied is not None:
                 log.info("applied: %s", json.dumps(applied))
                 reload, pause = False, EVERY
+                await watch.keep()
         until = time.monotonic() + pause
         while time.monotonic() < until and _stamp(configuration) == before:
-            time.sleep(min(1.0, pause))
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    sys.exit(0)
+            if stopping.is_set() or watch.noticed:
+                break
+            await asyncio.sleep(0.5)
+    await watch.close()
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(main())

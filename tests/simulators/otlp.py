@@ -52,13 +52,14 @@ class SpanSeen:
 
 
 class OtlpReceiver:
-    """An HTTP server on 127.0.0.1. ``raw`` holds every request body as it came: search it for canaries.
-
-    ``status`` is what ``/v1/traces`` answers (set 503 to be an overloaded receiver); ``delay`` is in seconds.
+    """An HTTP server on 127.0.0.1 (another ``host`` only inside a container). ``raw`` holds every request body as it
+    came: search it for canaries. ``status`` is what ``/v1/traces`` answers (set 503 to be an overloaded receiver);
+    ``delay`` is in seconds.
     """
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, host: str = "127.0.0.1") -> None:
         self.port = port
+        self._host = host
         self.spans: deque[SpanSeen] = deque(maxlen=10_000)
         self.raw: list[bytes] = []
         self.status = 200
@@ -82,7 +83,7 @@ class OtlpReceiver:
         )
         self._runner = web.AppRunner(app, shutdown_timeout=0.2)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
+        site = web.TCPSite(self._runner, self._host, self.port)
         await site.start()
         self.port = self._runner.addresses[0][1]
         return self
@@ -228,14 +229,14 @@ def _value(value: dict[str, Any] | None) -> Any:
     return content
 
 
-async def main(port: int) -> None:
-    async with OtlpReceiver(port) as receiver:
+async def main(port: int, host: str) -> None:
+    async with OtlpReceiver(port, host) as receiver:
         print(f"receiving OTLP at {receiver.url}/v1/traces; ask {receiver.url}/api/traces?service=agent", flush=True)
         await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
     try:
-        asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 4318))
+        asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 4318, (sys.argv[2:] or ["127.0.0.1"])[0]))
     except KeyboardInterrupt:
         sys.exit(0)

@@ -1,0 +1,43 @@
+"""The model provider and the receiver of traces, for services in containers: on all of the container's addresses.
+
+python -m simulators.in_container      model at :8900, OTLP and the query API at :4318 (tests/ on PYTHONPATH)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from urllib.parse import urlsplit
+
+from simulators.model import ModelSimulator
+from simulators.otlp import OtlpReceiver
+
+EVERYWHERE = "0.0.0.0"
+
+
+async def relay(port: int, target: str) -> asyncio.Server:
+    """Pass connections to ``port`` on to ``target``, the URL of a server on this machine's loopback."""
+    to = urlsplit(target)
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65_536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(to.hostname, to.port)
+        await asyncio.gather(pump(reader, back), pump(there, writer))
+
+    return await asyncio.start_server(connected, EVERYWHERE, port)
+
+
+async def main() -> None:
+    async with ModelSimulator() as model, OtlpReceiver(4318, EVERYWHERE), await relay(8900, model.url):
+        print("ready", flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
