@@ -18,7 +18,7 @@ import sys
 import traceback
 from typing import NoReturn
 
-from opencrust.confine import Confinement, confine, die_with_parent
+from opencrust.confine import Confinement, confine, die_with_parent, name_process
 from opencrust_cli.supervisor_program import Binary, Program, Service, Tool, dump, load
 
 NOTIFY = 3
@@ -70,6 +70,7 @@ def become(program: Program, parent: int, output: int, notify: int, *, fork: boo
 
 def run(program: Program) -> int:
     """Confine this process and run `program` in it. Returns its exit code."""
+    name_process(f"oc-{program.name}")
     os.set_inheritable(NOTIFY, False)
     report(confine(home=program.home, read=program.read, write=program.write), memory=True)
     if isinstance(program.what, Tool):

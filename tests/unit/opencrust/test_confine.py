@@ -289,6 +289,15 @@ def test_a_process_whose_parent_is_gone_already_ends_at_once() -> None:
     assert subprocess.run([sys.executable, "-c", script], env=environment, check=False).returncode == 1
 
 
+def test_a_process_can_be_told_apart_by_its_name() -> None:
+    script = "from opencrust.confine import name_process; name_process('oc-a-rather-long-name');"
+    script += "print(open('/proc/self/comm').read())"
+    output = subprocess.run(
+        [sys.executable, "-c", script], env={"PYTHONPATH": IMPORTS}, capture_output=True, text=True, check=True
+    ).stdout
+    assert output.strip() == "oc-a-rather-lon"
+
+
 def test_programs_paths_hold_the_interpreter_and_every_import_directory() -> None:
     paths = program_paths()
     assert Path(sys.prefix) in paths
