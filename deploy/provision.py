@@ -101,7 +101,7 @@ class Watch:
         self._reconnects.clear()
 
     async def keep(self) -> None:
-        """Connect, if that is not so yet, and follow renewed certificates. Raises nothing: the next round tries anew."""
+        """Connect, if that is not so yet, and follow renewed certificates. Raises nothing: there is a next round."""
         if self._bus is not None and self._bus.lost.done():
             await self.close()
         try:
