@@ -91,7 +91,7 @@ class DemoProcess:
         weights = find_weights()
         started = time.monotonic()
         key = secrets.token_urlsafe(32)
-        order = {"weights": str(weights), "sha256": SHA256, "key": key, "context": CONTEXT, "threads": _threads()}
+        order = {"weights": str(weights), "sha256": SHA256, "key": key, "context": CONTEXT, "threads": threads()}
         try:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -162,7 +162,10 @@ def _ending(code: int) -> str:
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
-def _threads() -> int:
-    """All cores but one, at most two."""
+def threads(cgroup: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """All cores that this process may use but one, at most two. `cgroup` holds a container's quota (cgroups v2)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # no cgroup, or "max"
+        quota, period = cgroup.read_text().split()
+        cores = min(cores, int(quota) // int(period))
     return max(1, min(2, cores - 1))

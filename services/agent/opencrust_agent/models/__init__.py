@@ -25,7 +25,7 @@ The public interface, all importable from here:
                max_output_tokens=None) -> Endpoint, raising ValueError with a sentence for the person who configured it
     transport  Transport(): one connection pool, `async with`, shared by all models; Timeouts(connect, first_byte, idle,
                total), seconds
-    http_model HttpModel(endpoint, transport): a Model
+    http_model HttpModel(endpoint, transport): a Model (the kind "demo" is a Model of its own: opencrust_agent.demo)
     chain      Chain(models, policy=RetryPolicy(), ...): a Model; .snapshot() -> list[dict] for status output
 
     async with Transport() as transport:

@@ -20,7 +20,7 @@ class BreakerPolicy:
     """`threshold` failures in a row open it, for `rest` seconds at first, doubled after each failed probe up to
     `max_rest`."""
 
-    threshold: int = 3
+    threshold: int = 5
     rest: float = 30.0
     max_rest: float = 300.0
 

@@ -186,7 +186,7 @@ async def test_all_fail(world: World) -> None:
 
 async def test_an_open_breaker_skips_and_a_probe_returns(world: World) -> None:
     first, second = Scripted("a", *[error()] * 3, OK), Scripted("b", OK, OK)
-    chain = world.chain(first, second)
+    chain = world.chain(first, second, breakers=BreakerPolicy(threshold=3))
     await play(chain)
     events = await play(chain)
     assert first.calls == 3
