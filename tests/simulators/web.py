@@ -77,7 +77,8 @@ class EchoAgent:
         self.seen.append(message)
         text = self.answer(message)
         await self._event(message, EventType.STARTED, 0)
-        pieces = [text[i : i + 5] for i in range(0, len(text), 5)]
+        size = max(5, len(text) // 20)
+        pieces = [text[i : i + size] for i in range(0, len(text), size)]
         for index, piece in enumerate(pieces, start=1):
             await self._event(message, EventType.DELTA, index, piece)
             if index == 1:
