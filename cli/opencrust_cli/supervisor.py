@@ -167,10 +167,15 @@ class Supervisor:
         self._job(self._stack.prepare(), prepared)
 
     def _start_bus(self) -> None:
-        self._add(self._stack.bus())
+        self._add(self._stack.bus(), on_ready=self._bus_ready)
         self._apply(then=self._start_services)
         if self._fork:
             self._preload()
+
+    def _bus_ready(self) -> None:
+        """A bus that was started again has lost the buckets that it keeps in memory (leases)."""
+        if self._services[BUS].starts > 1 and self._stopping is None:
+            self._apply(then=self._retry)
 
     def _apply(self, then: Callable[[], None]) -> None:
         def applied(code: int) -> None:
@@ -215,8 +220,10 @@ class Supervisor:
         gc.collect()
         gc.freeze()
 
-    def _add(self, program: Program) -> None:
-        process = self._process(program, self._sink(program.name), keep=True, on_end=self._service_ended)
+    def _add(self, program: Program, on_ready: Callable[[], None] | None = None) -> None:
+        process = self._process(
+            program, self._sink(program.name), keep=True, on_ready=on_ready, on_end=self._service_ended
+        )
         self._services[program.name] = process
         process.start()
 
@@ -232,7 +239,13 @@ class Supervisor:
         job.start()
 
     def _process(
-        self, program: Program, sink: Callable[[bytes], None], *, keep: bool, on_end: Callable[[int], None]
+        self,
+        program: Program,
+        sink: Callable[[bytes], None],
+        *,
+        keep: bool,
+        on_end: Callable[[int], None],
+        on_ready: Callable[[], None] | None = None,
     ) -> Process:
         return Process(
             program,
@@ -242,6 +255,7 @@ class Supervisor:
             changed=self._changed,
             fork=self._fork,
             keep=keep,
+            on_ready=on_ready,
             on_end=on_end,
         )
 

@@ -55,7 +55,8 @@ class Process:
         sink: where the lines of its output go.
         watch, unwatch: have the supervisor's loop call back when a descriptor can be read, or no longer.
         changed: called when anything changed that the status shows.
-        keep: start it again when it ends. Otherwise it runs once, and `on_end` is called with its exit code.
+        keep: start it again when it ends.
+        on_ready, on_end: called each time it becomes ready, and each time it ends, with its exit code.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Process:
         changed: Callable[[], None],
         fork: bool,
         keep: bool = True,
+        on_ready: Callable[[], None] | None = None,
         on_end: Callable[[int], None] | None = None,
     ) -> None:
         self.program = program
@@ -84,6 +86,7 @@ class Process:
         self._changed = changed
         self._fork = fork
         self._keep = keep
+        self._on_ready = on_ready
         self._on_end = on_end
         self._started = 0.0
         self._pause = 0.0
@@ -269,6 +272,8 @@ class Process:
         if self.state is State.STARTING:
             self.state = State.READY
             self._changed()
+            if self._on_ready is not None:
+                self._on_ready()
 
     def _end_notify(self) -> None:
         assert self._notify is not None

@@ -200,6 +200,16 @@ def test_whoever_is_killed_comes_back(house: House) -> None:
     assert all(service["last_exit"] == "signal SIGKILL" for service in status["services"].values())
 
 
+def test_the_bus_is_provisioned_again_after_it_was_killed(house: House) -> None:
+    house.up()
+    os.kill(house.pids()["bus"], signal.SIGKILL)
+    log = house.path / "log" / "provisioner.log"
+    until(lambda: '"created": ["KV_lease"]' in log.read_text())
+    until(house.settled)
+    done = house.run("chat", "--message", "hello")
+    assert done.returncode == 0, done.stderr
+
+
 def test_any_start_order_works(house: House) -> None:
     house.up()
     pids = house.pids()
