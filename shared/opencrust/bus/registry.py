@@ -66,11 +66,13 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A key-value bucket: a stream ``KV_<name>`` that keeps the last value of each key."""
+    """A key-value bucket: a stream ``KV_<name>`` that keeps the last value of each key.
+
+    All on file, leases too: a server without a cluster forgets streams in memory altogether when it restarts.
+    """
 
     name: str
     max_bytes: int
-    memory: bool = False
     history: int = 1
     republish: tuple[str, str] | None = None
 
@@ -152,7 +154,7 @@ STREAMS = (
 
 BUCKETS = (
     Bucket("sess", max_bytes=1024 * MiB),
-    Bucket("lease", max_bytes=16 * MiB, memory=True),
+    Bucket("lease", max_bytes=16 * MiB),
     Bucket("ledger", max_bytes=256 * MiB),
     Bucket("cfg", max_bytes=16 * MiB, history=8, republish=("$KV.cfg.>", "evt.cfg.>")),
     Bucket("access", max_bytes=64 * MiB, history=8, republish=("$KV.access.>", "evt.access.>")),

@@ -116,7 +116,7 @@ def _bucket(bucket: Bucket) -> api.StreamConfig:
     return api.StreamConfig(
         name=bucket.stream,
         subjects=[f"$KV.{bucket.name}.>"],
-        storage=api.StorageType.MEMORY if bucket.memory else api.StorageType.FILE,
+        storage=api.StorageType.FILE,
         discard=api.DiscardPolicy.NEW,
         max_bytes=bucket.max_bytes,
         max_msgs_per_subject=bucket.history,
