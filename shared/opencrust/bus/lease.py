@@ -72,7 +72,7 @@ class _Held:
                 log.warning("lease of %s not renewed: %s", self._key, error)
 
     async def _again(self) -> bool:
-        """Take it anew where it is gone or still ours: it may have ended, or a write be unsure, while the bus was away."""
+        """Take it anew where it is gone, or is ours still: a write was unsure while the bus was away."""
         try:
             entry = await self._keys.get(self._key)
             if entry is not None:
