@@ -207,6 +207,15 @@ def test_who_is_on_which_network(compose: Compose) -> None:
     assert json.loads(inspected)[0]["Internal"] is True
 
 
+def test_a_credential_goes_into_the_vault_and_is_never_shown(compose: Compose) -> None:
+    value = secrets.token_hex(16)
+    compose("run", "--rm", "-T", "vault-cli", "vault", "set", "provider.lab.api_key", "--stdin", stdin=value)
+    listed = compose("run", "--rm", "-T", "vault-cli", "vault", "list", "--json")
+    assert "provider.lab.api_key" in listed
+    assert value not in listed
+    assert value not in compose("logs", "--no-color")
+
+
 async def test_a_login_link_works_once(compose: Compose) -> None:
     _, _, ticket = compose.login_link().partition("#ticket=")
     async with aiohttp.ClientSession(compose.url, headers={"Origin": compose.url}) as session:

@@ -98,27 +98,38 @@ def only_the_plugin_worker_imports_wasmtime(root: Path) -> list[str]:
 
 
 def only_the_vault_opens_the_vault_file(root: Path) -> list[str]:
-    """The parts of the vault that read or unlock the file are nobody else's; its wire client is in the core."""
-    rooms = ("store", "files", "slots", "document", "envelope", "anchor", "unlock", "backend")
-    forbidden = tuple(f"opencrust_vault.{room}" for room in rooms)
-    return _findings(
-        root, lambda package, _, name: package != "opencrust_vault" and any(_within(name, f) for f in forbidden)
+    """Only the vault's package works on the file (the `opencrust vault` command does through that package); nobody else
+    even knows its name."""
+    found = _findings(
+        root,
+        lambda package, module, name: (
+            _within(name, "opencrust_vault")
+            and package != "opencrust_vault"
+            and not module.startswith("opencrust_cli.vault")
+        ),
     )
+    for package, file in sources(root):
+        if package != "opencrust_vault":
+            names = [n.value for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Constant)]
+            found += [f"{module_of(root, package, file)} names {n}" for n in names if n == "vault.db"]
+    return found
 
 
 def heavy_imports_are_lazy(root: Path) -> list[str]:
     """The exporter, hvac and the demo model are never imported when a module is: the preloaded parent has them all."""
     heavy = ("hvac", "opentelemetry.sdk", "opentelemetry.exporter", "google.protobuf", "requests", "xllamacpp")
-    lazy_rooms = ("opencrust.telemetry.gate",)  # itself only imported inside a function
+    rooms = ("opencrust.telemetry.gate", "opencrust_vault.openbao")  # heavy themselves: only imported inside functions
     found = []
     for package, file in sources(root):
         module = module_of(root, package, file)
         for node in _at_import_time(ast.parse(file.read_text())):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            names = [alias.name for alias in node.names]
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or "", *(f"{node.module}.{name}" for name in names)]
             found += [
                 f"{module} imports {name} at import time"
                 for name in names
-                if any(_within(name, h) for h in heavy) and module not in lazy_rooms and ".demo" not in module
+                if any(_within(name, h) for h in (*heavy, *rooms)) and module not in rooms and ".demo" not in module
             ]
     return found
 
@@ -152,7 +163,13 @@ RULES: list[tuple[Rule, str, str]] = [
         "import wasmtime\n",
     ),
     (only_the_vault_opens_the_vault_file, "cli/opencrust_cli/x.py", "from opencrust_vault.store import FileStore"),
+    (
+        only_the_vault_opens_the_vault_file,
+        "cli/opencrust_cli/x.py",
+        "from pathlib import Path\nPath('vault.db').open()",
+    ),
     (heavy_imports_are_lazy, "shared/opencrust/x.py", "from opentelemetry.sdk.trace import TracerProvider"),
+    (heavy_imports_are_lazy, "services/vault/opencrust_vault/x.py", "from opencrust_vault import openbao"),
     (heavy_imports_are_lazy, "services/vault/opencrust_vault/x.py", "try:\n    import hvac\nexcept ImportError: pass"),
 ]
 
