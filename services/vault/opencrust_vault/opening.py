@@ -10,7 +10,7 @@ from opencrust_vault import backends, files, policy
 from opencrust_vault.audit import AuditLog, Head
 from opencrust_vault.backend import Backend
 from opencrust_vault.document import canonical, parse_canonical
-from opencrust_vault.errors import NotFound, VaultError
+from opencrust_vault.errors import NotFound, VaultError, WrongKey
 from opencrust_vault.hygiene import refuse_keys_in_environment
 from opencrust_vault.paths import Paths
 from opencrust_vault.slots import UnlockKey
@@ -81,7 +81,7 @@ def open_unattended(paths: Paths, environment: Mapping[str, str]) -> OpenVault:
     if paths.file.exists() or paths.file.is_symlink():
         if held_by_openbao is not None and any(slot.kind == "transit" for slot in inspect(paths.file).slots.values()):
             return open_vault(paths, held_by_openbao)
-        return open_vault(paths, read_key_file(paths.key_file))
+        return _open_with_key_file(paths)
     paths.make_directories()
     if held_by_openbao is not None:
         return create_vault(paths, {TRANSIT_SLOT: held_by_openbao})
@@ -90,6 +90,17 @@ def open_unattended(paths: Paths, environment: Mapping[str, str]) -> OpenVault:
     except NotFound:
         key = write_new_key_file(paths.key_file)
     return create_vault(paths, {KEY_SLOT: key})
+
+
+def new_key_file(key_file: Path) -> Path:
+    """Where the next key file lies while `rekey --root` replaces the old one."""
+    return key_file.with_name(key_file.name + ".new")
+
+
+def take_new_key_file(key_file: Path) -> None:
+    """Put the next key file in the place of the old one."""
+    os.replace(new_key_file(key_file), key_file)
+    files.sync_directory(key_file.parent)
 
 
 def admin_key(path: Path) -> bytes:
@@ -118,6 +129,19 @@ def read_head(path: Path) -> Head | None:
         return Head(int(content["seq"]), str(content["mac"]))
     except (VaultError, KeyError, ValueError, TypeError):
         return None
+
+
+def _open_with_key_file(paths: Paths) -> OpenVault:
+    try:
+        return open_vault(paths, read_key_file(paths.key_file))
+    except WrongKey:
+        fresh = new_key_file(paths.key_file)
+        if not fresh.exists():
+            raise
+        # A crash fell between the new root key and the new key file.
+        vault = open_vault(paths, read_key_file(fresh))
+        take_new_key_file(paths.key_file)
+        return vault
 
 
 def _with_audit(paths: Paths, store: FileStore, event: str, **fields: str | int) -> OpenVault:
