@@ -182,5 +182,5 @@ async def running_gateway(
         yield RunningGateway(settings.port, bus, gateway, agent, TokenStore(cli.kv("token")))
     finally:
         await agent.close()
-        await gateway.stop()
         await runner.cleanup()
+        await gateway.stop()

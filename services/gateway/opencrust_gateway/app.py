@@ -3,11 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from aiohttp import hdrs, web
 
 from opencrust.access import TokenKind
-from opencrust.bus import Bus, subjects
+from opencrust.bus import Bus, BusError, subjects
 from opencrust.bus.message import Message
 from opencrust_gateway import guard
 from opencrust_gateway.authentication import LiveConnections, Principal, authenticate
@@ -27,6 +28,8 @@ from opencrust_gateway.websocket import Sockets
 log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+RECHECK_SECONDS = 60.0
+"""How often the tokens of live connections are looked at, should the news of a change have been missed."""
 _BY_ROUTE = {(route.method, route.path): route for route in ROUTES}
 
 
@@ -45,17 +48,26 @@ class Gateway:
             ("POST", "/login"): Limiter(settings.limits.logins),
             ("GET", "/v1/ws"): Limiter(settings.limits.upgrades),
         }
+        self._tokens_doubtful = asyncio.Event()
+        self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to listen to the bus. Raises BusError."""
         await self._bus.subscribe(subjects.wildcard(subjects.EVT_TOKEN), self._token_changed)
-        self._bus.on_reconnect(self._live.recheck_all)
+        self._bus.on_reconnect(self._reconnected)
+        self._watching = asyncio.create_task(self._watch_tokens())
         await self._hub.start()
 
     async def stop(self) -> None:
-        """Close every connection and stop listening to the bus."""
-        await self._sockets.close()
+        """End the background work. The application's shutdown has closed the connections."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         await self._hub.stop()
+
+    def facts(self) -> dict[str, object]:
+        """Plain numbers for the health answer."""
+        return {"sockets": self._sockets.count, "conversations": self._hub.count}
 
     def app(self) -> web.Application:
         """The application. Raises KeyError where a handler is not in the table of permissions, or the other
@@ -88,10 +100,37 @@ class Gateway:
         for (method, path), handler in handlers.items():
             app.router.add_route(method, path, handler)
         app.on_response_prepare.append(_add_headers)
+        app.on_shutdown.append(self._close_sockets)
         return app
 
+    async def _close_sockets(self, app: web.Application) -> None:
+        await self._sockets.close()
+
+    # -- revoked and expired tokens
+
     async def _token_changed(self, message: Message) -> None:
-        await self._live.recheck(subjects.last_token(message.subject))
+        try:
+            await self._live.recheck(subjects.last_token(message.subject))
+        except BusError:
+            self._tokens_doubtful.set()
+
+    async def _reconnected(self) -> None:
+        self._tokens_doubtful.set()
+
+    async def _watch_tokens(self) -> None:
+        """Look at every token in use after a reconnect, when a revocation may have been missed, and now and
+        then.
+        """
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RECHECK_SECONDS):
+                    await self._tokens_doubtful.wait()
+            self._tokens_doubtful.clear()
+            try:
+                await self._live.recheck_all()
+            except BusError:
+                self._tokens_doubtful.set()
+                await asyncio.sleep(1)
 
     # -- the steps, outermost first
 

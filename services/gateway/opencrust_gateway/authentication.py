@@ -77,7 +77,9 @@ class LiveConnections:
                 del self._drops[principal.token_id]
 
     async def recheck(self, token_id: str) -> None:
-        """Look at a token again; a BusError leaves its connections standing until the bus is back."""
+        """Look at a token again. Raises BusError: then its connections stand, and the caller must look once
+        more.
+        """
         if token_id not in self._drops:
             return
         record = await self._tokens.get(token_id)
@@ -88,7 +90,7 @@ class LiveConnections:
                 drop()
 
     async def recheck_all(self) -> None:
-        """Look at every token in use: after a reconnect, since a revocation may have been missed."""
+        """Look at every token in use. Raises BusError."""
         for token_id in list(self._drops):
             await self.recheck(token_id)
 

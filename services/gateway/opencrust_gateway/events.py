@@ -3,10 +3,11 @@
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
+from opencrust.bus import BusError
 from opencrust_gateway import frames
 from opencrust_gateway.authentication import LiveConnections
 from opencrust_gateway.conversations import Conversation, ConversationName
-from opencrust_gateway.errors import ApiError
+from opencrust_gateway.errors import ApiError, bus_away
 from opencrust_gateway.http import KEEP_ALIVE, EventStream, principal
 from opencrust_gateway.hub import Hub
 from opencrust_gateway.mailbox import Mailbox
@@ -38,6 +39,7 @@ class Events:
             async with self._live.hold(caller):
                 with self._hub.watch(conversation, mailbox.put, everything=True) as watcher:
                     watcher.hold()
+                    await self._live.recheck(caller.token_id)  # it may have been revoked before we began to watch it
                     view = await self._hub.history(conversation)
                     await stream.start(request)
                     turns = frames.history(conversation, view)
@@ -48,6 +50,8 @@ class Events:
             if not stream.response.prepared:
                 raise
             await stream.data({"type": "error", "error": error.frame()})
+        except BusError:
+            raise bus_away() from None
         except ConnectionError:
             pass  # the client left
         return stream.response

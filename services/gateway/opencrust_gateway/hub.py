@@ -156,6 +156,11 @@ class Hub:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    @property
+    def count(self) -> int:
+        """Conversations that are watched."""
+        return len(self._watchers)
+
     # -- what clients do
 
     @contextmanager

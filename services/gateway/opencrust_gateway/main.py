@@ -1,5 +1,6 @@
 """Starting the gateway: settings, parts, one listening socket; and stopping it."""
 
+import errno
 import logging
 import ssl
 
@@ -20,15 +21,16 @@ SHUTDOWN_SECONDS = 4.0
 async def run(context: service.Context) -> None:
     """Serve until told to stop.
 
-    Raises SettingsError where the settings are wrong or would not be safe, or the port is taken.
+    Raises SettingsError where the settings are wrong or would not be safe, OSError where the port is taken.
     """
     settings = from_environment(context.environment)
     gateway = Gateway(context.bus, settings)
-    await gateway.start()
+    context.facts = gateway.facts
     runner = web.AppRunner(
         gateway.app(), access_log=None, keepalive_timeout=IDLE_SECONDS, shutdown_timeout=SHUTDOWN_SECONDS
     )
     try:
+        await gateway.start()
         await runner.setup()
         await listen(runner, settings)
         log.info("listening on %s://%s:%d", settings.scheme, settings.host, settings.port)
@@ -36,12 +38,16 @@ async def run(context: service.Context) -> None:
         await context.stopping.wait()
         context.not_ready("stopping")
     finally:
-        await gateway.stop()
         await runner.cleanup()
+        await gateway.stop()
 
 
 async def listen(runner: web.AppRunner, settings: GatewaySettings) -> None:
-    """Open the one socket. Raises SettingsError."""
+    """Open the one socket.
+
+    Raises SettingsError for an address or a certificate that can never be used; OSError for a port that is
+    taken, which may pass: the process before us may still be ending.
+    """
     context = None
     if settings.certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -53,6 +59,8 @@ async def listen(runner: web.AppRunner, settings: GatewaySettings) -> None:
     try:
         await web.TCPSite(runner, settings.host, settings.port, ssl_context=context).start()
     except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise OSError(error.errno, f"port {settings.port} of {settings.host} is taken") from None
         raise SettingsError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from None
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from opencrust.access import Scope, TokenKind
+from opencrust.bus import BusError
 from opencrust.contracts.messages import MAX_TEXT
 from opencrust.telemetry import spans
 from opencrust_gateway import frames
@@ -69,11 +70,19 @@ class Sockets:
                 caller = await self._first_frame(connection, request)
             if caller is not None:
                 with self._live.enter(caller, lambda: connection.end(REVOKED, "this token was revoked or expired")):
+                    await self._live.recheck(caller.token_id)  # it may have been revoked before we began to watch it
                     await connection.run(caller)
+        except BusError:
+            connection.end(WSCloseCode.TRY_AGAIN_LATER, "the bus is away; connect again")
         finally:
             self._open.discard(connection)
             await connection.finish()
         return socket
+
+    @property
+    def count(self) -> int:
+        """Open connections."""
+        return len(self._open)
 
     async def close(self) -> None:
         """Tell every client that this gateway stops; they reconnect."""
