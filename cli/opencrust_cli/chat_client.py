@@ -84,9 +84,8 @@ class Conversation:
         Raises:
             ChatError: it was refused, or the gateway is away.
         """
-        async with self._connected() as connection:
-            turns: list[dict[str, Any]] = (await connection.ask("open", conversation=self._name))["history"]
-            return turns
+        turns: list[dict[str, Any]] = (await self._ask_once("open"))["history"]
+        return turns
 
     async def stop(self) -> None:
         """End the answer that is being written.
@@ -94,8 +93,14 @@ class Conversation:
         Raises:
             ChatError: it was refused, or the gateway is away.
         """
-        async with self._connected() as connection:
-            await connection.ask("stop", conversation=self._name)
+        await self._ask_once("stop")
+
+    async def _ask_once(self, operation: str) -> dict[str, Any]:
+        try:
+            async with self._connected() as connection:
+                return await connection.ask(operation, conversation=self._name)
+        except _Lost as error:
+            raise ChatError(f"the gateway at {self._url} is away: {error}") from None
 
     async def _persist(self, attempt: Any) -> Reply:
         loop = asyncio.get_running_loop()

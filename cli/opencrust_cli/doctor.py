@@ -19,7 +19,7 @@ from opencrust_cli import running
 from opencrust_cli.errors import EXIT_FAILED, EXIT_OK, CommandError
 from opencrust_cli.home import Home
 from opencrust_cli.supervisor import is_free
-from opencrust_cli.supervisor_stack import nats_server
+from opencrust_cli.supervisor_stack import BUS, nats_server
 from opencrust_cli.up import GATEWAY_PORT
 
 DOCTOR = """\
@@ -137,17 +137,17 @@ def _configuration(home: Home) -> Finding:
 
 def _certificates(home: Home) -> Iterator[Finding]:
     now = dt.datetime.now(dt.UTC)
-    directories = sorted((home.path / "identity").glob("*")) if (home.path / "identity").exists() else []
-    late = []
+    directories = [path for path in sorted((home.path / "identity").glob("*")) if path.name != BUS]
+    late, broken = [], []
     for directory in directories:
-        if directory.name == "bus":
-            continue
         try:
             if Identity(directory).certificate.not_valid_after_utc <= now:
                 late.append(directory.name)
         except IdentityError as error:
-            yield Finding("certificates", False, str(error), "`opencrust up` makes it anew")
-    if late:
+            broken.append(str(error))
+    if broken:
+        yield Finding("certificates", False, "; ".join(broken), "`opencrust up` makes them anew")
+    elif late:
         yield Finding("certificates", None, f"expired: {', '.join(late)}", "`opencrust up` renews them")
     elif directories:
         yield Finding("certificates", True, f"{len(directories)} valid")
