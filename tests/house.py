@@ -15,8 +15,10 @@ from harness import free_port
 class House:
     """`opencrust up` in ``home``. A context manager: it is up inside the block."""
 
-    def __init__(self, home: Path, **environment: str) -> None:
+    def __init__(self, home: Path, *options: str, **environment: str) -> None:
+        """``options`` go to `opencrust up`."""
         self.home = home
+        self._options = options
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._environment = {
@@ -37,7 +39,7 @@ class House:
     def up(self) -> float:
         """Start it; returns the seconds until everything was ready."""
         begin = time.monotonic()
-        self.run("up", "--detach", "--port", str(self.port), timeout=60)
+        self.run("up", "--detach", "--port", str(self.port), *self._options, timeout=60)
         return time.monotonic() - begin
 
     def run(self, *arguments: str, stdin: str = "", check: bool = True, timeout: float = 60) -> str:
