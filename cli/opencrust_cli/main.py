@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import opencrust
-from opencrust_cli import chat, dlq, doctor, login, providers, status, tokens, up
+from opencrust_cli import chat, dlq, doctor, login, providers, status, tokens, up, vault
 from opencrust_cli.errors import EXIT_FAILED, CommandError
 from opencrust_cli.home import Home
 
@@ -52,6 +52,6 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"opencrust {opencrust.__version__}")
     top.add_argument("--home", type=Path, help="instead of OPENCRUST_HOME")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for family in (up, status, login, chat, providers, tokens, dlq, doctor):
+    for family in (up, status, login, chat, providers, tokens, vault, dlq, doctor):
         family.register(commands)
     return top

@@ -2,7 +2,6 @@
 
 import argparse
 import getpass
-import importlib
 import json
 import signal
 import sys
@@ -12,7 +11,7 @@ from pydantic import ValidationError
 
 from opencrust.config import ConfigError, Configuration, Provider, ProviderKind
 from opencrust.contracts.base import explain
-from opencrust_cli import running
+from opencrust_cli import running, vault
 from opencrust_cli.errors import EXIT_OK, EXIT_USAGE, CommandError
 from opencrust_cli.home import Home
 
@@ -60,7 +59,6 @@ def _add(options: argparse.Namespace) -> int:
     if provider.kind in _VENDORS and provider.base_url is None and provider.credential is None:
         raise CommandError(f"{provider.kind.value} needs a key: add --key-stdin", EXIT_USAGE)
     if provider.credential is not None:
-        vault = importlib.import_module("opencrust_cli.vault")
         vault.store(home.path, provider.credential.removeprefix("vault:"), _read_key())
     configuration.with_provider(provider, first=not options.last).save(home.path)
     print(f"Provider {provider.name} is set: {_line(provider)}.")

@@ -144,7 +144,8 @@ class Stack:
             home=home,
             directory=self.home.state(PROVISIONER),
             environment=self._common(self.home.state(PROVISIONER)),
-            read=(home / "config",),
+            # It has nats-server check the configuration.
+            read=(home / "config", Path(nats_server())),
             write=(home / "ca", home / "identity", home / "bus", self.home.state(PROVISIONER)),
         )
 

@@ -8,7 +8,10 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from opencrust.contracts.base import explain
+from opencrust.credentials.references import PlainSecret, find_plain_secrets
 from opencrust.identity.files import make_private_directory, write_private
+
+_ADVICE = "move it into the vault with `opencrust vault import`, and consider replacing it where it was issued"
 
 
 class ConfigError(ValueError):
@@ -93,7 +96,7 @@ class Configuration(_Strict):
         """Read it; defaults where there is no file.
 
         Raises:
-            ConfigError: unreadable, not JSON, or against a rule.
+            ConfigError: unreadable, not JSON, against a rule, or with a secret in it.
         """
         path = cls.path(home)
         try:
@@ -103,7 +106,12 @@ class Configuration(_Strict):
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path} cannot be read: {type(error).__name__}") from None
         try:
-            return cls.model_validate(json.loads(text))
+            content = json.loads(text)
+            if plain := find_plain_secrets(text):
+                raise ConfigError(
+                    f"{path}, line {plain[0].line}: {_place(plain[0])} is a secret in plain text; {_ADVICE}"
+                )
+            return cls.model_validate(content)
         except json.JSONDecodeError as error:
             raise ConfigError(f"{path}, line {error.lineno}: {error.msg}") from None
         except ValidationError as error:
@@ -127,3 +135,7 @@ class Configuration(_Strict):
             "agent.providers": providers.model_dump_json().encode(),
             "agent.settings": self.agent.model_dump_json().encode(),
         }
+
+
+def _place(secret: PlainSecret) -> str:
+    return ".".join(map(str, secret.path))

@@ -43,6 +43,11 @@ def test_only_the_vault_gets_the_vault_and_only_the_provisioner_the_authority(ho
         assert holders == {owner}
 
 
+def test_a_nats_server_outside_of_pythons_prefix_may_be_run(stack: Stack) -> None:
+    for program in (stack.bus(), stack.prepare()):
+        assert Path(nats_server()) in program.read
+
+
 def test_without_nats_server_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     monkeypatch.setitem(os.environ, "PATH", str(tmp_path))

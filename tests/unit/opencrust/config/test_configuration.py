@@ -65,3 +65,26 @@ def test_services_are_told_what_concerns_them() -> None:
     told = Configuration().with_provider(PROVIDER).for_services()
     assert set(told) == {"agent.providers", "agent.settings"}
     assert json.loads(told["agent.providers"])["providers"][0]["credential"] == "vault:provider.main.api_key"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "place"),
+    [
+        (
+            '{"providers": [\n {"name": "x", "kind": "openai", "model": "m",\n  "api_key": "hunter2hunter2"}]}',
+            3,
+            "api_key",
+        ),
+        ('{\n\n"token": "hunter2hunter2"}', 3, "token"),
+    ],
+)
+def test_a_plain_secret_is_refused_with_its_line_and_not_repeated(
+    tmp_path: Path, text: str, line: int, place: str
+) -> None:
+    path = Configuration.path(tmp_path)
+    path.parent.mkdir()
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=f"line {line}: .*{place} is a secret in plain text") as refusal:
+        Configuration.load(tmp_path)
+    assert "opencrust vault import" in str(refusal.value)
+    assert "hunter2" not in str(refusal.value)
