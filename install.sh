@@ -254,6 +254,9 @@ main() {
     # Settings of this shell that would change what is installed.
     unset PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH PIP_NO_COMPILE PIP_TARGET PIP_PREFIX PIP_USER PIP_REQUIRE_VIRTUALENV
     unset VIRTUAL_ENV CONDA_PREFIX PIP_CONSTRAINT UV_CONSTRAINT UV_PYTHON
+    # uv trusts its own list of authorities unless told to trust this machine's, as pip and everything else here does.
+    UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS:-1} UV_NATIVE_TLS=${UV_NATIVE_TLS:-1}
+    export UV_SYSTEM_CERTS UV_NATIVE_TLS
     # No cache is left behind, unless somebody names one.
     no_uv_cache=--no-cache no_pip_cache=--no-cache-dir
     [ -z "${UV_CACHE_DIR:-}" ] || no_uv_cache=""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import stat
@@ -11,6 +12,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from harness import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 TREE = ("install.sh", "requirements", "shared", "services", "cli")
@@ -97,22 +100,55 @@ def test_running_it_again_upgrades_in_place(person: Path, home: Path) -> None:
     site = next((home / "env" / "lib").glob("python3*/site-packages"))
     damaged = site / "opencrust" / "__init__.py"
     damaged.write_text("raise SystemExit('old version')")
-    (home / "config").mkdir()
+    (home / "config").mkdir(mode=0o700)
     (home / "config" / "config.json").write_text("{}")
+    (home / "config" / "config.json").chmod(0o600)
     done = run("--home", str(home), "--python", base_python(), person=person)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "__version__" in damaged.read_text()
     assert (home / "config" / "config.json").read_text() == "{}"
 
 
+@pytest.mark.timeout(600)
+def test_one_command_from_nothing_to_an_answer(person: Path, home: Path) -> None:
+    """`install.sh --run`: the offline demo model answers, without a key, an account or Docker."""
+    port = str(free_port())
+    options = ("--home", str(home), "--python", base_python(), "--run", "--port", port, "--detach")
+    command = home / "bin" / "opencrust"
+
+    def opencrust(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [command, *arguments], env={"HOME": str(person)}, capture_output=True, text=True, timeout=200
+        )
+
+    done = run(*options, person=person)
+    try:
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.count(f"http://127.0.0.1:{port}/login#ticket=") == 1
+        status = json.loads(opencrust("status", "--json").stdout)
+        assert {name: service["ready"] for name, service in status["services"].items()} == dict.fromkeys(
+            ("bus", "vault", "agent", "gateway", "dlq"), True
+        )
+        answer = opencrust("chat", "--message", "Say hello.")
+        assert answer.returncode == 0, answer.stderr
+        assert answer.stdout.strip()
+    finally:
+        assert opencrust("down").returncode == 0
+    outside = [p for p in person.rglob("*") if home not in p.parents and p != home and not p.is_dir()]
+    assert outside == [person / ".local" / "bin" / "opencrust"]
+    others = [p for p in home.rglob("*") if p.lstat().st_mode & 0o077 and not p.is_symlink() and "env" not in p.parts]
+    assert [p for p in others if "bin" not in p.parts] == [], "readable by others"
+
+
 def test_uninstall_takes_the_program_and_leaves_what_is_yours(person: Path, home: Path) -> None:
-    # last in this file's order among those that need the installation
-    (home / "config").mkdir(exist_ok=True)
+    # Last in this file's order among those that need the installation.
     (home / "config" / "config.json").write_text("{}")
+    yours = sorted(p.name for p in home.iterdir() if p.name not in ("env", "bin"))
     done = run("--home", str(home), "--uninstall", person=person)
     assert done.returncode == 0, done.stderr
     assert str(home) in done.stdout
-    assert sorted(p.name for p in home.iterdir()) == ["config"]
+    assert sorted(p.name for p in home.iterdir()) == yours
+    assert {"config", "vault", "bus"} <= set(yours)
     assert not (person / ".local" / "bin" / "opencrust").is_symlink()
     shutil.rmtree(home)
     done = run("--home", str(home), "--uninstall", person=person)
