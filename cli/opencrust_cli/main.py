@@ -1,14 +1,14 @@
 """The parser of ``opencrust``, and what a failure looks like."""
 
 import argparse
+import importlib
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import opencrust
-from opencrust_cli import chat, dlq, doctor, login, providers, status, tokens, up, vault
 from opencrust_cli.errors import EXIT_FAILED, CommandError
 from opencrust_cli.home import Home
 
@@ -26,9 +26,26 @@ exit codes: 0 done · 1 failed, the reason is on stderr · 2 wrong usage · 3 Op
 Everything is kept in OPENCRUST_HOME (default ~/.opencrust). `opencrust COMMAND --help` says more."""
 
 
+FAMILIES = {
+    "up": "up",
+    "down": "up",
+    "status": "status",
+    "logs": "status",
+    "login-link": "login",
+    "chat": "chat",
+    "providers": "providers",
+    "token": "tokens",
+    "vault": "vault",
+    "dlq": "dlq",
+    "doctor": "doctor",
+}
+"""Commands, in the order in which the help shows them, and the module of each."""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    options = parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = parser(arguments).parse_args(arguments)
     options.home = Home.find(options.home, os.environ)
     # Libraries' warnings about connections that close are not for the person.
     logging.getLogger().addHandler(logging.NullHandler())
@@ -45,13 +62,18 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
-def parser() -> argparse.ArgumentParser:
-    """All commands."""
+def parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """The parser of the command that `arguments` name; of all commands where they name none.
+
+    A command's module is only imported when it is needed: all of them take half a second.
+    """
     form = argparse.RawDescriptionHelpFormatter
     top = argparse.ArgumentParser(prog="opencrust", description=DESCRIPTION, epilog=EPILOG, formatter_class=form)
     top.add_argument("--version", action="version", version=f"opencrust {opencrust.__version__}")
     top.add_argument("--home", type=Path, help="instead of OPENCRUST_HOME")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for family in (up, status, login, chat, providers, tokens, vault, dlq, doctor):
-        family.register(commands)
+    pairs = zip(("", *arguments), arguments, strict=False)
+    named = next((word for before, word in pairs if word in FAMILIES and before != "--home"), None)
+    for family in [FAMILIES[named]] if named else dict.fromkeys(FAMILIES.values()):
+        importlib.import_module(f"opencrust_cli.{family}").register(commands)
     return top

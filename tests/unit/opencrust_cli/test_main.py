@@ -7,7 +7,7 @@ import pytest
 
 from opencrust_cli.errors import CommandError
 from opencrust_cli.home import Home
-from opencrust_cli.main import main, parser
+from opencrust_cli.main import FAMILIES, main, parser
 
 
 def every_command(top: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -28,6 +28,17 @@ def test_every_command_has_help_and_something_to_run(words: tuple[str, ...], ope
     assert outcome.code == 0
     assert "usage: opencrust" in outcome.out
     assert callable(COMMANDS[words].get_default("run"))
+
+
+def test_the_table_of_modules_is_the_list_of_commands() -> None:
+    assert list(dict.fromkeys(words[0] for words in COMMANDS)) == list(FAMILIES)
+
+
+@pytest.mark.parametrize("word", list(FAMILIES))
+def test_a_command_is_found_without_importing_the_others(word: str) -> None:
+    assert word in {
+        words[0] for words in dict(every_command(parser(["--home", "down" if word == "up" else "up", word])))
+    }
 
 
 def test_the_promised_commands_are_there() -> None:
