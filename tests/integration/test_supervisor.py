@@ -204,7 +204,7 @@ def test_the_bus_is_provisioned_again_after_it_was_killed(house: House) -> None:
     house.up()
     os.kill(house.pids()["bus"], signal.SIGKILL)
     log = house.path / "log" / "provisioner.log"
-    until(lambda: '"created": ["KV_lease"]' in log.read_text())
+    until(lambda: log.read_text().count('"published"') == 2)
     until(house.settled)
     done = house.run("chat", "--message", "hello")
     assert done.returncode == 0, done.stderr
