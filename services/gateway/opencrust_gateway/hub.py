@@ -40,6 +40,7 @@ from opencrust.contracts import (
     encode,
 )
 from opencrust.contracts.base import explain
+from opencrust.telemetry import spans
 from opencrust_gateway.conversations import CHANNEL, Conversation
 from opencrust_gateway.errors import ApiError, bus_away
 
@@ -319,8 +320,18 @@ class Hub:
             log.error("reply %d of %s is malformed: %s", delivery.seq, delivery.stream, error)
             await delivery.discard("malformed reply")
             return
-        self._reply(reply)
-        await delivery.ack()
+        with spans.process(
+            delivery.message.headers,
+            subjects.MSG_OUT,
+            delivery.message.subject,
+            message_id=reply.id,
+            consumer=delivery.durable,
+            stream=delivery.stream,
+            sequence=delivery.seq,
+            deliveries=delivery.deliveries,
+        ):
+            self._reply(reply)
+            await delivery.ack()
 
     async def _on_reconnect(self) -> None:
         self._suspect_until = asyncio.get_running_loop().time() + SUSPECT
