@@ -1,5 +1,6 @@
 """The provisioner's command against the real server: idempotent, migrating, fail-safe."""
 
+import asyncio
 import json
 import os
 import signal
@@ -8,8 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from harness import BusServer, free_port
+from opencrust.bus import Bus
 from opencrust.bus.registry import IDENTITIES
 from opencrust.config import Configuration
 from opencrust.identity import Identity
@@ -72,6 +75,27 @@ async def test_apply_with_reload_serves_a_renewed_certificate(bus_server: BusSer
     await bus_server.connect("agent")
 
 
+async def test_the_authority_is_replaced_while_everything_runs(bus_server: BusServer) -> None:
+    """A service that renews its certificate in place stays connected through all three steps, and comes back after."""
+    home, port = str(bus_server.home), str(bus_server.port)
+    identity = bus_server.identity("agent")
+    agent = await Bus.connect(bus_server.url, identity)
+    before = identity.trusted[0].fingerprint(SHA256())
+    for step in ("begin", "switch", "finish"):
+        assert command("rotate", "--home", home, step).returncode == 0
+        assert command("prepare", "--home", home, "--port-bus", port).returncode == 0
+        done = command("apply", "--home", home, "--port-bus", port, "--reload")
+        assert done.returncode == 0, done.stderr
+        identity.reload_if_changed()
+        assert agent.connected
+    assert before not in [authority.fingerprint(SHA256()) for authority in identity.trusted]
+    bus_server.restart()
+    await agent.publish_stored(f"msg.out.web.{'a' * 26}", b"x", message_id="after", timeout=15)
+    await agent.close()
+    refused = command("rotate", "--home", home, "finish")
+    assert refused.returncode == 1
+
+
 @pytest.mark.parametrize(
     ("text", "says"), [("{", "line 1"), ('{"stream_bytes": {"NOPE": 9999999}}', "no such stream to size: NOPE")]
 )
@@ -113,8 +137,6 @@ async def test_watch_follows_the_configuration(bus_server: BusServer) -> None:
 
 
 async def _await_settings(agent: object, wanted: bytes) -> bool:
-    import asyncio
-
     for _ in range(100):
         entry = await agent.kv("cfg").get("agent.settings")  # type: ignore[attr-defined]
         if entry is not None and wanted in entry.value:

@@ -6,5 +6,6 @@ idempotent, each safe to run again at any time:
 * ``prepare`` (no bus needed): certificates for every service, ``nats.conf`` from the registry, checked by nats-server
 * ``apply`` (bus runs): streams, buckets and durables as the registry says; the person's configuration into KV ``cfg``
 
+``rotate`` replaces the authority itself in three steps, with a ``prepare`` and an ``apply --reload`` after each.
 ``watch`` repeats both, for houses without a supervisor (compose): certificates are renewed at half of their life.
 """

@@ -144,11 +144,17 @@ def configure_logs(
     own = getattr(logging, level.upper())
     for name in ("opencrust", f"opencrust_{service.replace('-', '_')}"):
         logging.getLogger(name).setLevel(own)
+    logging.getLogger("asyncio").addFilter(_is_worth_a_line)
     logging.captureWarnings(True)
     sys.excepthook = _uncaught
     threading.excepthook = _uncaught_in_thread
     sys.unraisablehook = _unraisable
     return handler
+
+
+def _is_worth_a_line(record: logging.LogRecord) -> bool:
+    """asyncio warns at the end of every TLS connection of nats-py's, of something that has no consequence."""
+    return not str(record.msg).startswith("returning true from eof_received()")
 
 
 def _message(record: logging.LogRecord) -> str:
