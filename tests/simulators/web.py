@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 import aiohttp
 from aiohttp import web
-from harness import BusServer, free_port
 
+from harness import BusServer, free_port
 from opencrust.access import ALL_SCOPES, Scope, TokenRecord, mint_bearer, mint_ticket
 from opencrust.bus import Bus, KeyExists, subjects
 from opencrust.bus.errors import BusError
