@@ -280,7 +280,7 @@ async def test_row_42_a_flood_is_bounded_and_hurts_only_its_author(house: House)
     for _ in range(1500):
         reply = await house.desk.answer("vault.req.channel-telegram.get", broker_says("channel-telegram"), b"\0\5flood")
         statuses.append(reply[1])
-    assert statuses.count(Status.BUSY) > 1400
+    assert statuses.count(Status.BUSY) > 1250
     assert len(house.events()) <= 70, "a flood does not fill the disk"
     assert (await house.get(house.agent, NAME, "chat")).status is Status.OK
     assert (await house.get(house.telegram, "channel.telegram.token", "connect")).status is Status.BUSY

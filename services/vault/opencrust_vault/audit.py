@@ -1,6 +1,6 @@
 """The audit log: one JSON line for each lease, denial and change, chained so that nothing can vanish quietly.
 
-    {"event":…,"mac":…,"prev":…,"seq":…,"time":…, …}
+    {"event":…,"prev":…,"seq":…,"time":…, …,"mac":…}
     mac  = HMAC-SHA256(audit key, canonical JSON of the record without mac)
     prev = the mac of the record before (64 zeros for the first), so the order is part of every mac
 
@@ -95,8 +95,9 @@ class AuditLog:
             "time": int(self._now() * 1000),
             "prev": self.head.mac,
         }
-        mac = _mac(self._key, record)
-        line = canonical({**record, "mac": mac}) + b"\n"
+        content = canonical(record)
+        mac = hmac.digest(self._key, content, "sha256").hex()
+        line = content[:-1] + f',"mac":"{mac}"}}\n'.encode()
         size = os.fstat(self._descriptor).st_size
         try:
             if os.write(self._descriptor, line) != len(line):

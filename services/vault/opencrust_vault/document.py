@@ -27,6 +27,7 @@ MAC = 32
 MAX_FILE = 64 * 1024 * 1024
 MAX_VALUE = 64 * 1024
 MAX_NUMBER = 2**53 - 1
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,95}\Z")
 _VAULT_ID = re.compile(r"[0-9a-f]{32}\Z")
 _KEK_ID = re.compile(r"k[1-9][0-9]{0,8}\Z")
@@ -94,7 +95,7 @@ def check_name(name: object, what: str = "secret") -> str:
 
 def canonical(content: object) -> bytes:
     """The one JSON spelling of `content`: sorted keys, no blanks, ASCII."""
-    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    return _ENCODER.encode(content).encode()
 
 
 def parse_canonical(data: bytes, what: str) -> dict[str, Any]:

@@ -36,7 +36,8 @@ from opencrust_vault.replay import Freshness, ReplayCache
 
 log = logging.getLogger(__name__)
 
-REQUESTS = Limit(per_second=200, burst=400)
+REQUESTS = Limit(per_second=1000, burst=2000)
+"""Of one service. A person's services ask a few times a minute; a flood must leave room for the others."""
 REFUSAL_COST = 10.0
 """A refused request counts as this many: signatures cost time."""
 DENIAL_RECORDS = Limit(per_second=0.5, burst=60)

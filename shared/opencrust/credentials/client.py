@@ -29,6 +29,7 @@ from opencrust.credentials.errors import ClockSkew, CredentialDenied, Credential
 from opencrust.credentials.fingerprints import FingerprintSet
 from opencrust.credentials.secret import Secret
 from opencrust.credentials.wire import Answer, Operation, Status
+from opencrust.identity import Credentials as IdentityCredentials
 from opencrust.identity import Identity
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class Credentials:
         self._callbacks: list[OnChange] = []
         self._watchers: list[Callable[[FingerprintSet], None]] = []
         self._known_certificate = b""
+        self._encoded: tuple[IdentityCredentials | None, bytes] = (None, b"")
         self._newest_notice = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -161,7 +163,7 @@ class Credentials:
         unavailable = "the vault does not answer"
         for _ in range(_ATTEMPTS):
             credentials = self._identity.credentials
-            der = credentials.certificate.public_bytes(Encoding.DER)
+            der = self._certificate(credentials)
             trace = get_current_span().get_span_context().trace_id
             asking = wire.ask(
                 self._identity.service,
@@ -197,6 +199,12 @@ class Credentials:
                 unavailable = "the vault is busy" if answer.status is Status.BUSY else "the vault cannot answer now"
                 await asyncio.sleep(_BUSY_PAUSE)
         raise VaultUnavailable(unavailable)
+
+    def _certificate(self, credentials: IdentityCredentials) -> bytes:
+        """The certificate's DER, made once for each renewal."""
+        if self._encoded[0] is not credentials:
+            self._encoded = (credentials, credentials.certificate.public_bytes(Encoding.DER))
+        return self._encoded[1]
 
     async def _on_notice(self, message: Message) -> None:
         try:
