@@ -7,6 +7,7 @@ authentication, holds an ECDSA P-256 key, and names exactly one `spiffe://opencr
 
 import hashlib
 import time
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from opencrust.credentials.errors import Untrusted
@@ -25,6 +27,7 @@ _MALFORMED = (
     IdentityError,
     ValueError,
     TypeError,
+    CryptographyDeprecationWarning,
     UnsupportedAlgorithm,
     x509.DuplicateExtension,
     x509.ExtensionNotFound,
@@ -107,11 +110,14 @@ def _check(der: bytes, authorities: tuple[x509.Certificate, ...], fingerprint: b
     if len(der) > MAX_CERTIFICATE:
         raise Untrusted("a certificate is larger than ours ever are")
     try:
-        certificate = x509.load_der_x509_certificate(der)
-        service = service_of(certificate)
-        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
-        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-        key = certificate.public_key()
+        with warnings.catch_warnings():
+            # What the library only warns of (negative serial numbers, odd encodings), our authority never makes.
+            warnings.simplefilter("error", CryptographyDeprecationWarning)
+            certificate = x509.load_der_x509_certificate(der)
+            service = service_of(certificate)
+            constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+            usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+            key = certificate.public_key()
     except _MALFORMED:
         raise Untrusted("a certificate is not one of a service of this house") from None
     if constraints.ca or ExtendedKeyUsageOID.CLIENT_AUTH not in usage:

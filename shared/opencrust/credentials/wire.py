@@ -4,12 +4,12 @@
                signature: ECDSA-P256-SHA256 by the asker's certificate key over "opencrust-vault-request/1" 00 JSON
     reply    = u8 1 | u8 status | u16 s | signature(s) | u16 c | vault certificate, DER (c) | body
                signature: by the vault's certificate key over
-               "opencrust-vault-reply/1" 00 SHA-256(request) | status | body
+               "opencrust-vault-reply/1" 00 SHA-256(request) | status | u16 c | certificate | body
     body     for OK: HPKE base mode (RFC 9180; DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM), enc | ciphertext,
                info = "opencrust-vault-reply/1" 00 SHA-256(request); for CLOCK: the vault's time, u64 milliseconds
     sealed   = u16 m | JSON(m): name, version, lease, ttl, not_after | value
     notice   = u16 s | signature(s) | u16 c | certificate(c) | JSON, on vault.rotated.<service>
-               signature over "opencrust-vault-notice/1" 00 service 00 JSON
+               signature over "opencrust-vault-notice/1" 00 service 00 u16 c | certificate | JSON
 
 Each request brings a fresh X25519 key, so a reply can be opened only by the process that asked, and only once that
 key is still in memory. HPKE's base mode does not say who sealed: without the signature anybody on the way could seal a
@@ -246,13 +246,13 @@ def seal(request: SignedRequest, lease: Lease, value: bytes | bytearray) -> byte
 def reply(
     key: ec.EllipticCurvePrivateKey, certificate: bytes, digest: bytes, status: Status, body: bytes = b""
 ) -> bytes:
-    """Sign a reply.
+    """Sign a reply, its certificate included: DER has bits that change nothing, and none of ours may be free.
 
     Args:
         key, certificate: the vault's; the certificate as DER.
         digest: SHA-256 of the request as received.
     """
-    signature = key.sign(_REPLY + digest + bytes([status]) + body, _ECDSA)
+    signature = key.sign(_REPLY + digest + bytes([status]) + _sized(certificate) + body, _ECDSA)
     return b"".join([bytes([1, status]), _sized(signature), _sized(certificate), body])
 
 
@@ -269,7 +269,7 @@ def open_reply(data: bytes, asking: Asking, book: CertificateBook) -> Answer:
     holder = book.learn(certificate)
     if holder.service != "vault":
         raise Untrusted(f"the reply is signed by {holder.service}, not by the vault")
-    _verify(holder.key, signature, _REPLY + asking.digest + data[1:2] + body)
+    _verify(holder.key, signature, _REPLY + asking.digest + data[1:2] + _sized(certificate) + body)
     try:
         status = Status(data[1])
     except ValueError:
@@ -289,7 +289,7 @@ def open_reply(data: bytes, asking: Asking, book: CertificateBook) -> Answer:
 def sign_notice(key: ec.EllipticCurvePrivateKey, certificate: bytes, service: str, notice: Notice) -> bytes:
     """What the vault publishes to one service."""
     text = notice.model_dump_json().encode()
-    signature = key.sign(_NOTICE + service.encode() + b"\0" + text, _ECDSA)
+    signature = key.sign(_NOTICE + service.encode() + b"\0" + _sized(certificate) + text, _ECDSA)
     return _sized(signature) + _sized(certificate) + text
 
 
@@ -304,7 +304,7 @@ def open_notice(data: bytes, service: str, book: CertificateBook) -> Notice:
     holder = book.learn(certificate)
     if holder.service != "vault":
         raise Untrusted(f"a notice is signed by {holder.service}, not by the vault")
-    _verify(holder.key, signature, _NOTICE + service.encode() + b"\0" + text)
+    _verify(holder.key, signature, _NOTICE + service.encode() + b"\0" + _sized(certificate) + text)
     try:
         return Notice.model_validate_json(text)
     except ValidationError:
