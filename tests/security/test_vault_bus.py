@@ -4,9 +4,11 @@ import asyncio
 import hashlib
 import json
 import os
+import signal
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from opencrust_vault import document, files, opening
 from opencrust_vault.document import Body
 from opencrust_vault.errors import Corrupt
 from simulators import leaks
+from simulators.otlp import OtlpReceiver
 from simulators.vault_desk import Party
 from simulators.vault_process import VaultProcess
 
@@ -290,10 +293,12 @@ async def test_rows_34_and_39_two_hundred_hand_outs_leave_no_copy(tmp_path: Path
     server.restart()
     vault = VaultProcess(server)
     secret, token, control = canary(), canary(), canary()
+    traces = OtlpReceiver()
     asker = None
     try:
         await server.provision()
-        vault.start()
+        await traces.__aenter__()
+        await asyncio.to_thread(lambda: vault.start(OPENCRUST_OTLP_ENDPOINT=traces.url))
         await asyncio.to_thread(vault.set, KEY, secret)
         await asyncio.to_thread(vault.set, TOKEN, token)
         await asyncio.to_thread(
@@ -332,14 +337,65 @@ async def test_rows_34_and_39_two_hundred_hand_outs_leave_no_copy(tmp_path: Path
             assert leaks.in_files([server.home], value) == [], "store, logs, audit, vault file"
             assert leaks.in_proc(value) == [], "command lines and environments"
         assert leaks.in_memory(asker.pid, token) == 0, "a service that does not hold the lease"
+
+        # Crash it: neither a core nor a last word may hold anything. Stopping flushes the traces of the rest.
+        vault.process.send_signal(signal.SIGSEGV)
+        await asyncio.to_thread(vault.process.wait, 10)
+        await asyncio.to_thread(lambda: vault.start(OPENCRUST_OTLP_ENDPOINT=traces.url))
+        await asyncio.to_thread(vault.set, KEY, secret)
+        await asyncio.to_thread(vault.stop)
+        for value in (secret, token):
+            assert leaks.in_files([server.home], value) == []
+            assert not [path for path in Path().glob("core*") if leaks.count(path.read_bytes(), value)]
+            assert not [body for body in traces.raw if leaks.count(body, value)]
+        assert traces.spans, "something was traced at all"
     finally:
         if asker is not None:
             asker.kill()
             await asker.wait()
-        if vault.process is not None:
+        if vault.process is not None and vault.process.poll() is None:
             vault.stop()
+        await traces.__aexit__(None, None, None)
         await server.close()
         server.stop()
+
+
+@pytest.mark.timeout(60)
+async def test_row_42_a_flood_of_one_service_leaves_room_for_the_others(
+    bus_server: BusServer, vault: VaultProcess, agent: Credentials
+) -> None:
+    async def slowest(count: int) -> float:
+        times = []
+        for _ in range(count):
+            agent.drop(KEY)
+            started = time.perf_counter()
+            await agent.get(KEY, purpose="chat")
+            times.append(time.perf_counter() - started)
+            await asyncio.sleep(0.02)
+        return sorted(times)[int(count * 0.9)]
+
+    await asyncio.to_thread(
+        lambda: vault.admin(
+            "grant", service="agent", secrets="provider.*", purposes=["chat"], per_minute=60000, burst=1000
+        )
+    )
+    calm = await slowest(60)
+    telegram = await bus_server.connect("channel-telegram")
+    subject, stop = subjects.vault_req("channel-telegram", "get"), asyncio.Event()
+
+    async def flood() -> None:
+        while not stop.is_set():
+            for _ in range(20):
+                await telegram.publish(subject, b"\0\5flood")
+            await asyncio.sleep(0.005)
+
+    flooding = asyncio.create_task(flood())
+    await asyncio.sleep(0.5)
+    busy = await slowest(60)
+    stop.set()
+    await flooding
+    print(f"p90 {calm * 1000:.2f} ms calm, {busy * 1000:.2f} ms under a flood")
+    assert busy < max(10 * calm, 0.1), "generous, since this process does the flooding too"
 
 
 ASKER = """

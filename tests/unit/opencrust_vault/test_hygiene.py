@@ -1,3 +1,5 @@
+import ctypes
+import itertools
 import os
 import subprocess
 import sys
@@ -45,6 +47,24 @@ def test_root_cannot_read_the_page_through_proc() -> None:
     start = int(mapping.split("-")[0], 16)
     with open("/proc/self/mem", "rb") as file, pytest.raises(OSError, match="Input/output"):
         os.pread(file.fileno(), 32, start)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="smaps is Linux")
+def test_row_37_the_page_does_not_go_to_swap() -> None:
+    memory = KeyMemory()
+    if memory.kind == "plain":
+        pytest.skip("this kernel locks no memory for us")
+    marker = os.urandom(32)
+    memory.hold(marker)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory._page))
+    smaps = Path("/proc/self/smaps").read_text().split("VmFlags:")
+    (flags,) = [
+        after.split("\n")[0].split()
+        for before, after in itertools.pairwise(smaps)
+        if any(line.startswith(f"{address:x}-") for line in before.splitlines())
+    ]
+    assert "lo" in flags, "locked into memory"
+    assert "dd" in flags or memory.kind == "memfd_secret", "and not dumped"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux")
