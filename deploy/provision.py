@@ -6,7 +6,7 @@ volume, mounted here as ``/deliver/<name>``: a folder with the setgid bit whose 
 file of mode 0640 is readable by the provisioner and that one service. No root and no capability is needed.
 The bus's volume also gets ``nats.conf``. Only then does ``apply`` tell the server to read its files again.
 
-All of it again every hour, when the configuration changes, and when the server was restarted.
+All of it again every hour, and when the configuration changes.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ import time
 from pathlib import Path
 
 from opencrust import telemetry
-from opencrust.bus import Bus, BusError
-from opencrust.identity import Identity, IdentityError
 
 HOME = Path("/var/lib/opencrust")
 DELIVER = Path("/deliver")
@@ -84,55 +82,14 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return status.st_mtime_ns, status.st_size
 
 
-class Watch:
-    """A connection that notices when the server was restarted: buckets in memory are gone then."""
-
-    def __init__(self) -> None:
-        self._reconnects = asyncio.Event()
-        self._bus: Bus | None = None
-        self._identity: Identity | None = None
-
-    @property
-    def noticed(self) -> bool:
-        """Whether the server was restarted, or turned this connection away, since `begin`."""
-        return self._reconnects.is_set() or (self._bus is not None and self._bus.lost.done())
-
-    def begin(self) -> None:
-        self._reconnects.clear()
-
-    async def keep(self) -> None:
-        """Connect, if that is not so yet, and follow renewed certificates. Raises nothing: there is a next round."""
-        if self._bus is not None and self._bus.lost.done():
-            await self.close()
-        try:
-            if self._identity is not None:
-                self._identity.reload_if_changed()
-            if self._bus is None:
-                self._identity = Identity(HOME / "identity" / "provisioner")
-                self._bus = await Bus.connect(BUS, self._identity, name="provisioner-watch")
-                self._bus.on_reconnect(self._reconnected)
-        except (BusError, IdentityError, OSError) as error:
-            log.warning("the bus is not watched: %s", error)
-
-    async def close(self) -> None:
-        if self._bus is not None:
-            await self._bus.close()
-            self._bus = None
-
-    async def _reconnected(self) -> None:
-        self._reconnects.set()
-
-
 async def main() -> None:
     telemetry.configure("provisioner", log_level=os.environ.get("OPENCRUST_LOG_LEVEL", "info"))
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     configuration = HOME / "config" / "config.json"
-    watch = Watch()
     reload = False
     while not stopping.is_set():
         before = _stamp(configuration)
-        watch.begin()
         pause = RETRY
         prepared = await _run(*PREPARE)
         if prepared is not None:
@@ -145,13 +102,11 @@ async def main() -> None:
             if applied is not None:
                 log.info("applied: %s", json.dumps(applied))
                 reload, pause = False, EVERY
-                await watch.keep()
         until = time.monotonic() + pause
         while time.monotonic() < until and _stamp(configuration) == before:
-            if stopping.is_set() or watch.noticed:
+            if stopping.is_set():
                 break
             await asyncio.sleep(0.5)
-    await watch.close()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """``opencrust providers``: who answers."""
 
 import argparse
+import asyncio
 import getpass
 import json
 import signal
@@ -9,9 +10,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from opencrust.bus import Bus
 from opencrust.config import ConfigError, Configuration, Provider, ProviderKind
 from opencrust.contracts.base import explain
 from opencrust_cli import running, vault
+from opencrust_cli.bus import with_bus
 from opencrust_cli.errors import EXIT_OK, EXIT_USAGE, CommandError
 from opencrust_cli.home import Home
 
@@ -26,6 +29,8 @@ examples:
   opencrust providers add claude --kind anthropic --model claude-sonnet-4-5 --key-stdin
   opencrust providers add home --kind ollama --model llama3.2
   opencrust providers add lab --kind openai --base-url http://127.0.0.1:8000/v1 --model qwen3"""
+IN_FORCE_SECONDS = 20.0
+PAUSE = 0.1
 _VENDORS = (ProviderKind.OPENAI, ProviderKind.ANTHROPIC)
 
 
@@ -40,7 +45,9 @@ def register(commands: Any) -> None:
     add.add_argument("--model", help="the model's name there (not needed for demo)")
     add.add_argument("--base-url", help="where it is, if not at its vendor's address")
     add.add_argument("--max-tokens", type=int, help="longest answer, in tokens")
-    add.add_argument("--key-stdin", action="store_true", help="read its key from stdin (asked for, on a terminal)")
+    key = add.add_mutually_exclusive_group()
+    key.add_argument("--key-stdin", action="store_true", help="read its key from stdin (asked for, on a terminal)")
+    key.add_argument("--credential", metavar="NAME", help="its key is in the vault already, under this name")
     add.add_argument("--last", action="store_true", help="ask it after the others instead of before")
     add.set_defaults(run=_add)
     listing = actions.add_parser("list", help="show them in their order")
@@ -58,11 +65,12 @@ def _add(options: argparse.Namespace) -> int:
     provider = _provider(options)
     if provider.kind in _VENDORS and provider.base_url is None and provider.credential is None:
         raise CommandError(f"{provider.kind.value} needs a key: add --key-stdin", EXIT_USAGE)
-    if provider.credential is not None:
+    if provider.credential is not None and options.key_stdin:
         vault.store(home.path, provider.credential.removeprefix("vault:"), _read_key())
-    configuration.with_provider(provider, first=not options.last).save(home.path)
+    configuration = configuration.with_provider(provider, first=not options.last)
+    configuration.save(home.path)
     print(f"Provider {provider.name} is set: {_line(provider)}.")
-    _tell(home)
+    _tell(home, configuration)
     return EXIT_OK
 
 
@@ -73,7 +81,7 @@ def _provider(options: argparse.Namespace) -> Provider:
         "kind": kind,
         "model": options.model or ("demo" if kind is ProviderKind.DEMO else None),
         "base_url": options.base_url,
-        "credential": f"vault:provider.{options.name}.api_key" if options.key_stdin else None,
+        "credential": f"vault:{_credential(options)}" if options.key_stdin or options.credential else None,
         "max_tokens": options.max_tokens,
     }
     if fields["model"] is None:
@@ -82,6 +90,11 @@ def _provider(options: argparse.Namespace) -> Provider:
         return Provider.model_validate({name: value for name, value in fields.items() if value is not None})
     except ValidationError as error:
         raise CommandError(explain(error), EXIT_USAGE) from None
+
+
+def _credential(options: argparse.Namespace) -> str:
+    """The name of its key in the vault. The agent's policy there covers `provider.…`."""
+    return str(options.credential or f"provider.{options.name}.api_key")
 
 
 def _read_key() -> bytes:
@@ -115,11 +128,12 @@ def _remove(options: argparse.Namespace) -> int:
     if len(left) == len(configuration.providers):
         known = ", ".join(provider.name for provider in configuration.providers) or "none"
         raise CommandError(f"there is no provider {options.name!r}; there are: {known}")
-    configuration.model_copy(update={"providers": left}).save(home.path)
+    configuration = configuration.model_copy(update={"providers": left})
+    configuration.save(home.path)
     print(
         f"Provider {options.name} is forgotten. Its key, if it had one, is still in the vault: see `opencrust vault`."
     )
-    _tell(home)
+    _tell(home, configuration)
     return EXIT_OK
 
 
@@ -130,8 +144,27 @@ def _load(home: Home) -> Configuration:
         raise CommandError(str(error)) from None
 
 
-def _tell(home: Home) -> None:
-    """Have a running supervisor publish the new configuration."""
+def _tell(home: Home, configuration: Configuration) -> None:
+    """Have a running supervisor publish the new configuration, and return when it is in force.
+
+    Raises:
+        CommandError: it is not, after `IN_FORCE_SECONDS`; the file keeps it.
+    """
     supervisor = running.find(home)
-    if supervisor is not None:
-        supervisor.send(signal.SIGHUP)
+    if supervisor is None:
+        return
+    supervisor.send(signal.SIGHUP)
+    wanted = configuration.for_services()["agent.providers"]
+
+    async def in_force(bus: Bus) -> bool:
+        keys = bus.kv("cfg")
+        for _ in range(int(IN_FORCE_SECONDS / PAUSE)):
+            entry = await keys.get("agent.providers")
+            if entry is not None and entry.value == wanted:
+                await asyncio.sleep(PAUSE)  # the agent hears of it at the same moment as we can read it
+                return True
+            await asyncio.sleep(PAUSE)
+        return False
+
+    if not with_bus(home, in_force):
+        raise CommandError("it is saved, but not in force: `opencrust logs provisioner` says why")

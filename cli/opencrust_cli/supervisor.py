@@ -173,7 +173,7 @@ class Supervisor:
             self._preload()
 
     def _bus_ready(self) -> None:
-        """A bus that was started again may have lost streams: what it kept in memory, or on a disk that failed."""
+        """A bus that was started again may have lost streams: a disk failed, or somebody removed its folder."""
         if self._services[BUS].starts > 1 and self._stopping is None:
             self._apply(then=self._retry)
 

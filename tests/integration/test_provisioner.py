@@ -1,9 +1,7 @@
 """The provisioner's command against the real server: idempotent, migrating, fail-safe."""
 
-import asyncio
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -115,31 +113,3 @@ def test_a_bus_that_is_away_is_said(tmp_path: Path) -> None:
     done = command("apply", "--home", str(tmp_path / "home"), "--port-bus", port, "--timeout", "1")
     assert done.returncode == 1
     assert "no connection to the bus" in done.stderr
-
-
-async def test_watch_follows_the_configuration(bus_server: BusServer) -> None:
-    watching = subprocess.Popen(
-        [sys.executable, "-m", "opencrust_provisioner", "watch", "--home", str(bus_server.home), "--port-bus",
-         str(bus_server.port)],
-        env=ENVIRONMENT, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        agent = await bus_server.connect("agent")
-        assert await _await_settings(agent, b"helpful")
-        told = Configuration().model_copy(
-            update={"agent": Configuration().agent.model_copy(update={"instructions": "be a pirate"})}
-        )
-        told.save(bus_server.home)
-        assert await _await_settings(agent, b"pirate")
-    finally:
-        watching.send_signal(signal.SIGTERM)
-        watching.wait(10)
-
-
-async def _await_settings(agent: object, wanted: bytes) -> bool:
-    for _ in range(100):
-        entry = await agent.kv("cfg").get("agent.settings")  # type: ignore[attr-defined]
-        if entry is not None and wanted in entry.value:
-            return True
-        await asyncio.sleep(0.1)
-    return False

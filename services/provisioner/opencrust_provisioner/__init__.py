@@ -7,5 +7,6 @@ idempotent, each safe to run again at any time:
 * ``apply`` (bus runs): streams, buckets and durables as the registry says; the person's configuration into KV ``cfg``
 
 ``rotate`` replaces the authority itself in three steps, with a ``prepare`` and an ``apply --reload`` after each.
-``watch`` repeats both, for houses without a supervisor (compose): certificates are renewed at half of their life.
+Whoever runs the house repeats them, since certificates are renewed at half of their life: the supervisor behind
+``opencrust up``, and ``deploy/provision.py`` in compose.
 """

@@ -1,4 +1,4 @@
-"""``opencrust-provisioner prepare | apply | rotate | watch``."""
+"""``opencrust-provisioner prepare | apply | rotate``."""
 
 import argparse
 import asyncio
@@ -35,18 +35,14 @@ def main(arguments: list[str] | None = None) -> int:
                 print(json.dumps(asyncio.run(_apply(options))))  # noqa: T201
             case "rotate":
                 print(json.dumps(_rotate(options)))  # noqa: T201
-            case "watch":
-                asyncio.run(_watch(options))
     except (PrepareError, IdentityError, BusError, ValueError) as error:
         log.error("%s", error)
         return 1
-    except KeyboardInterrupt:
-        return 0
     return 0
 
 
 def _prepare(options: argparse.Namespace) -> dict[str, object]:
-    server = server_settings(options.server_home or options.home, options.listen or f"127.0.0.1:{options.port_bus}")
+    server = server_settings(options.home, options.listen or f"127.0.0.1:{options.port_bus}")
     done = prepare(options.home, server, hostnames=options.hostname)
     return {"issued": list(done.identities), "configuration": done.configuration, "reload": done.server_must_reload}
 
@@ -70,37 +66,6 @@ def _rotate(options: argparse.Namespace) -> dict[str, object]:
     return {"rotation": str(issuer.rotation)}
 
 
-async def _watch(options: argparse.Namespace) -> None:
-    """Prepare at once (the server waits for its certificate), then apply, and both again and again."""
-    while True:
-        prepared = _prepare(options)
-        options.reload = options.reload or bool(prepared["reload"])
-        try:
-            log.info("applied", extra=await _apply(options))
-            options.reload = False
-            pause = options.every
-        except BusError as error:
-            log.warning("not applied yet: %s", error)
-            pause = 2.0
-        await _pause(options.home / "config" / "config.json", pause)
-
-
-async def _pause(configuration: Path, seconds: float) -> None:
-    """Sleep, but no longer than until the person's configuration changes."""
-    before = _stamp(configuration)
-    end = asyncio.get_running_loop().time() + seconds
-    while asyncio.get_running_loop().time() < end and _stamp(configuration) == before:  # noqa: ASYNC110 - a file
-        await asyncio.sleep(min(1.0, seconds))
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="opencrust-provisioner", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -108,25 +73,21 @@ def _parser() -> argparse.ArgumentParser:
         ("prepare", "make certificates and nats.conf; the bus need not run"),
         ("apply", "make streams and durables, publish the configuration; waits for the bus"),
         ("rotate", "replace the local authority, step by step, while everything runs"),
-        ("watch", "do both, and again whenever the configuration changes, and in any case every few hours"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--home", type=Path, required=True, help="OPENCRUST_HOME")
         command.add_argument("--port-bus", type=int, default=4222, help="port of the bus on 127.0.0.1 (default 4222)")
-        if name in ("prepare", "watch"):
+        if name == "prepare":
             command.add_argument("--listen", help="host:port that nats-server listens on, instead of 127.0.0.1")
-            command.add_argument("--server-home", type=Path, help="OPENCRUST_HOME as nats-server sees it, if elsewhere")
         if name != "apply":
             command.add_argument("--hostname", action="append", default=[], help="further name of the bus; repeatable")
-        if name in ("apply", "watch"):
+        if name == "apply":
             command.add_argument("--bus-url", help="instead of tls://127.0.0.1:<port-bus>")
             command.add_argument("--reload", action="store_true", help="have the server read its configuration anew")
             command.add_argument("--replicas", type=int, default=1, help="copies of each stream (a cluster: 3)")
             command.add_argument("--timeout", type=float, default=30.0, help="seconds to wait for the bus (default 30)")
         if name == "rotate":
             command.add_argument("step", choices=("begin", "switch", "finish", "status"), help=ROTATION)
-        if name == "watch":
-            command.add_argument("--every", type=float, default=6 * 3600.0, help="seconds between two rounds")
     return parser
 
 

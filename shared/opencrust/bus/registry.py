@@ -270,6 +270,7 @@ def _identities() -> tuple[BusIdentity, ...]:
             ReadKeys("token", ">"),
             WriteKeys("token", ">"),
             Inspect("KV_token"),
+            ReadKeys("cfg", ">"),
             Publish(subjects.wildcard(subjects.CTL_STOP), AGENT),
             Ask(subjects.wildcard(subjects.CTL_DLQ), BUS, share=False),
         ),

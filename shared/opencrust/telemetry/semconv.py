@@ -51,6 +51,8 @@ MCP_METHOD_NAME: Final = "mcp.method.name"
 
 OPENCRUST_ATTEMPT: Final = "opencrust.attempt"
 OPENCRUST_OUTCOME: Final = "opencrust.outcome"
+OPENCRUST_ASSESS_VERDICT: Final = "opencrust.assess.verdict"
+OPENCRUST_ASSESS_BUCKET: Final = "opencrust.assess.bucket"
 
 ALLOWED: Final = frozenset(
     {
@@ -90,5 +92,7 @@ ALLOWED: Final = frozenset(
         MCP_METHOD_NAME,
         OPENCRUST_ATTEMPT,
         OPENCRUST_OUTCOME,
+        OPENCRUST_ASSESS_VERDICT,
+        OPENCRUST_ASSESS_BUCKET,
     }
 )

@@ -58,10 +58,11 @@ def test_refusals_are_signed_too(book: CertificateBook, status: Status) -> None:
         wire.open_reply(wire.reply(AGENT.key, AGENT.der, asked.digest, status, body), asked, book)
 
 
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")  # some flips make one that is negative
 def test_every_bit_of_a_reply_counts(book: CertificateBook) -> None:
     asked = asking()
     data = answered(asked)
-    for bit in range(0, len(data) * 8, 3):
+    for bit in range(len(data) * 8):
         changed = bytearray(data)
         changed[bit // 8] ^= 1 << bit % 8
         with pytest.raises(Untrusted):
