@@ -37,6 +37,7 @@ FAMILIES = {
     "token": "tokens",
     "vault": "vault",
     "dlq": "dlq",
+    "assess": "assess",
     "doctor": "doctor",
 }
 """Commands, in the order in which the help shows them, and the module of each."""

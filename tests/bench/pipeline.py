@@ -33,7 +33,9 @@ AGENT = textwrap.dedent("""
     from opencrust.bus.registry import AGENT_DURABLE
     from opencrust.config import AgentSettings
     from opencrust.identity import Identity
+    from opencrust_agent import assess
     from opencrust_agent.models import Attempt, Completion, TextDelta, Usage, assistant
+    from opencrust_agent.screen import Screen
     from opencrust_agent.stops import Stops
     from opencrust_agent.turn import Mind, Turns
 
@@ -49,7 +51,8 @@ AGENT = textwrap.dedent("""
         mind = Mind(Instant(), AgentSettings(), 100, 10_000, str)
         stops = Stops()
         await stops.listen(bus)
-        await Drain(bus, AGENT_DURABLE, Turns(bus, lambda: mind, stops).run, slots=32, owner="bench").run()
+        turns = Turns(bus, lambda: mind, stops, Screen(bus, assess.load()))
+        await Drain(bus, AGENT_DURABLE, turns.run, slots=32, owner="bench").run()
 
     uvloop.run(main())
 """)

@@ -3,16 +3,19 @@
 import asyncio
 import logging
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 from opencrust import service
 from opencrust.bus.drain import Drain
 from opencrust.bus.registry import AGENT_DURABLE
 from opencrust.credentials import Credentials
 from opencrust.service import Context
+from opencrust_agent import assess
 from opencrust_agent.demo import DemoModel
 from opencrust_agent.leases import ProviderKeys
 from opencrust_agent.minds import Minds
 from opencrust_agent.models import Transport
+from opencrust_agent.screen import Screen
 from opencrust_agent.stops import Stops
 from opencrust_agent.turn import Turns
 
@@ -36,16 +39,31 @@ async def run(context: Context) -> None:
         await minds.follow()
         stops = Stops()
         await stops.listen(bus)
-        turns = Turns(bus, lambda: minds.now, stops)
+        screen = Screen(bus, _assessor(context.settings.state_dir))
+        turns = Turns(bus, lambda: minds.now, stops, screen)
         slots = minds.now.settings.slots
         drain = Drain(bus, AGENT_DURABLE, turns.run, slots=slots, owner=context.instance)
-        context.facts = lambda: {"answered": turns.answered, "buried": turns.buried, **minds.facts()}
+        context.facts = lambda: {
+            "answered": turns.answered,
+            "buried": turns.buried,
+            "flagged": screen.flagged,
+            **minds.facts(),
+        }
         draining = asyncio.create_task(drain.run())
         context.ready()
         await context.stopping.wait()
         context.not_ready("stopping")
         await drain.stop(DRAIN_GRACE)
         await draining
+
+
+def _assessor(state: Path) -> assess.Assessor:
+    """With the rules in the state directory, if they can be used; an agent without any would be worse."""
+    try:
+        return assess.load(state)
+    except assess.RulesError as error:
+        log.error("%s is not used, the shipped rules are: %s", assess.RULES_FILE, error)
+        return assess.load()
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
 """One turn: a stored message in, the session after it out. The stages, in order::
 
-    authorise → sanitise → compose → think → reply
+    authorise → sanitise → assess (``screen``) → compose → think → reply
 
 Each is a module of its own. What a turn may do besides its return value: show live events, and bury a dead letter
 (both are harmless when the turn runs a second time).
@@ -31,6 +31,7 @@ from opencrust_agent.compose import compose
 from opencrust_agent.live import Live
 from opencrust_agent.models import Model
 from opencrust_agent.sanitise import sanitise
+from opencrust_agent.screen import BLOCKED, Screen
 from opencrust_agent.stops import Stops
 from opencrust_agent.think import Answer, think
 
@@ -57,10 +58,11 @@ class Mind:
 class Turns:
     """Runs turns; the drain's handler."""
 
-    def __init__(self, bus: Bus, mind: Callable[[], Mind], stops: Stops) -> None:
+    def __init__(self, bus: Bus, mind: Callable[[], Mind], stops: Stops, screen: Screen) -> None:
         self._bus = bus
         self._mind = mind
         self._stops = stops
+        self._screen = screen
         self.answered = 0
         self.buried = 0
 
@@ -77,7 +79,10 @@ class Turns:
         except Refused as refusal:
             return await self._bury(work, refusal)
         with genai.invoke_agent("opencrust", conversation=work.conv):
-            answer = await self._think(message, work)
+            if await self._screen.admits(message, work):
+                answer = await self._think(message, work)
+            else:
+                answer = Answer(text=BLOCKED, finish=Finish.FAILED)
         self.answered += 1
         return _answered(work, message.id, message.sender.user, message.reply_to, sanitise(message.text), answer)
 

@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+"""Train the detector of opencrust_agent.assess, and print how good it is.
+
+    pip install --require-hashes -r requirements/training.txt
+    python services/agent/training/train.py FOLDER             trains, evaluates, writes the model file
+    python services/agent/training/train.py FOLDER --no-write  only prints the table
+
+FOLDER holds ``*.jsonl`` of {"text", "label", "source", "kind"}. The same folder and versions give the same model file.
+Evaluation: each source is scored by models trained without its family and without near-duplicates of its rows; false
+positives are averaged over benign sources. AgentDojo's texts are never trained on.
+"""
+
+import argparse
+import hashlib
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[2] / "shared")]
+
+import corpus  # noqa: E402
+import fit  # noqa: E402
+import table  # noqa: E402
+from corpus import Row  # noqa: E402
+
+from opencrust_agent.assess import Assessor  # noqa: E402
+from opencrust_agent.assess.assessor import shipped_rules  # noqa: E402
+from opencrust_agent.assess.model import Model, dump  # noqa: E402
+
+TARGET = HERE.parent / "opencrust_agent" / "assess" / "data" / "model.bin"
+STRENGTH = 0.3
+ANY = {"5": 2.0, "1": 2.0, "0.5": 2.0, "0.2": 2.0}
+
+
+def main() -> int:
+    """Train, evaluate, write."""
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    parser.add_argument("folder", type=Path, help="the labelled texts")
+    parser.add_argument("--no-write", action="store_true", help="leave the model file as it is")
+    parser.add_argument("--output", type=Path, default=TARGET, help="where to write the model")
+    options = parser.parse_args()
+    rows = [row for row in corpus.read(options.folder) if "agentdojo" not in row.source]
+    if not rows:
+        parser.error(f"{options.folder} holds no *.jsonl")
+    rules = shipped_rules()
+    data = fit.examples(rows, rules)
+    alike = corpus.near_duplicates(rows)
+    fit.say(f"{len(rows)} rows, {len(data.row)} chunks, {len(alike)} near-duplicates across families")
+    families = sorted({row.family for row in rows})
+    firsts: dict[str, Model] = {}
+    seen: dict[str, fit.Seen] = {}
+    of_row = np.array([row.family for row in rows])
+    for family in families:
+        use = np.array([rows[r].family != family and family not in alike.get(r, ()) for r in data.row])
+        firsts[family] = fit.first_stage(data, rows, use, rules)
+        numbers = np.flatnonzero(of_row == family).tolist()
+        seen[family] = fit.inputs(firsts[family], data.scans, numbers[:: max(1, len(numbers) // 2500)], rows, rules)
+        fit.say(f"without {family}")
+    assessors = {
+        family: Assessor(
+            rules,
+            _without_thresholds(
+                fit.second_stage([seen[f] for f in families if f != family], rows, firsts[family], rules, STRENGTH)
+            ),
+        )
+        for family in families
+    }
+    fit.say("scoring")
+
+    def score(row: Row, text: str) -> float:
+        return assessors[row.family].assess(text, row.source).score
+
+    chosen = [rows[n] for n in table.sample(rows)]
+    scores = table.Scores(chosen, [score(row, row.text) for row in chosen])
+    thresholds = {name: round(scores.threshold(float(name) / 100), 6) for name in ANY}
+    print("\n".join(table.sources(scores)))
+    print("\n".join(table.obfuscation(chosen, score, thresholds["1"])))
+    print("\n".join(table.dilution(chosen, score, thresholds["1"])))
+    fit.say("the model of all sources")
+    whole = fit.first_stage(data, rows, np.ones(len(data.row), bool), rules)
+    whole = fit.second_stage([seen[f] for f in families], rows, whole, rules, STRENGTH)
+    provenance = {
+        "rules": rules.version,
+        "rows": len(rows),
+        "sources": sorted({row.source for row in rows}),
+        "data_sha256": hashlib.sha256(
+            b"".join(f.read_bytes() for f in sorted(options.folder.glob("*.jsonl")))
+        ).hexdigest(),
+        "macro_tpr_at_1_percent": round(scores.macro(thresholds["1"]), 3),
+        "script": "services/agent/training/train.py",
+    }
+    header = replace(whole.header, version=f"1-{rules.version}", provenance=provenance, thresholds=thresholds)
+    packed = dump(header, *whole.tables)
+    print("\n".join(table.latency(chosen, Assessor(rules, Model(header, *whole.tables, rules)).assess)))
+    print(f"thresholds {thresholds}\nmodel file {len(packed)} bytes, sha256 {hashlib.sha256(packed).hexdigest()[:16]}")
+    if not options.no_write:
+        options.output.write_bytes(packed)
+    return 0
+
+
+def _without_thresholds(model: Model) -> Model:
+    model.header.thresholds.update(ANY)
+    return model
+
+
+if __name__ == "__main__":
+    sys.exit(main())
