@@ -79,6 +79,38 @@ async def test_a_rotation_reaches_its_holder_within_five_seconds(vault: VaultPro
     assert time.monotonic() - started < 5
 
 
+async def test_a_notice_that_was_missed_is_made_up_for_after_a_reconnect(
+    vault: VaultProcess, agent: Credentials, bus_server: BusServer
+) -> None:
+    await asyncio.to_thread(vault.set, KEY, b"old")
+    assert (await agent.get(KEY, purpose="chat")).reveal() == b"old"
+    told: asyncio.Queue[str] = asyncio.Queue()
+    agent.on_change(told.put)
+    await asyncio.to_thread(bus_server.stop, signal.SIGKILL)
+    await asyncio.to_thread(vault.set, KEY, b"new")
+    assert (await agent.get(KEY, purpose="chat")).reveal() == b"old", "nobody could tell"
+    await asyncio.to_thread(bus_server.start)
+    async with asyncio.timeout(20):
+        while (await agent.get(KEY, purpose="chat")).reveal() != b"new":
+            assert await told.get() == KEY
+
+
+async def test_past_its_not_after_a_value_is_not_used_any_more(vault: VaultProcess, bus_server: BusServer) -> None:
+    clock = [0.0]
+    client = Credentials(await bus_server.connect("agent"), bus_server.identity("agent"), monotonic=lambda: clock[0])
+    await asyncio.to_thread(vault.set, KEY, b"value")
+    held = await client.get(KEY, purpose="chat")
+    await asyncio.to_thread(vault.stop)
+    clock[0] = 4 * 300 - 5
+    assert await client.get(KEY, purpose="chat") is held, "the vault is away, the lease still runs"
+    clock[0] = 4 * 300 + 1
+    with pytest.raises(VaultUnavailable):
+        await client.get(KEY, purpose="chat")
+    await client.close()
+    with pytest.raises(ValueError, match="wiped"):
+        held.reveal()
+
+
 async def test_a_revoked_lease_or_grant_empties_the_cache(vault: VaultProcess, agent: Credentials) -> None:
     await asyncio.to_thread(vault.set, KEY, b"value")
     first = await agent.get(KEY, purpose="chat")
