@@ -17,9 +17,10 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -101,6 +102,15 @@ class Context:
     facts: Callable[[], dict[str, object]] = dict
     """Plain facts about the service for its STATS; replace it. Nothing secret."""
     is_ready: bool = False
+    broken: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    """Ends with the error of a background task that ended; the service then ends too, to be started again."""
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Run ``work`` beside the service until the service cancels it. Should it fail, the service fails: a part that
+        died in silence would leave a service that looks well and does nothing."""
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._ended)
+        return task
 
     def ready(self) -> None:
         """The service serves from now on."""
@@ -127,6 +137,10 @@ class Context:
                     log.info("certificate renewed")
             if self.is_ready and self.bus.connected:
                 self._touch()
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and task.exception() is not None and not self.broken.done():
+            self.broken.set_exception(task.exception() or RuntimeError())
 
     def _touch(self) -> None:
         with contextlib.suppress(OSError):
@@ -200,11 +214,14 @@ async def _serve(
         stop=asyncio.create_task(stopping.wait()),
     )
     try:
-        ends: set[asyncio.Future[object]] = {tasks.service, tasks.stop, bus.lost}  # type: ignore[arg-type]
+        ends: set[asyncio.Future[object]] = {tasks.service, tasks.stop, bus.lost, context.broken}  # type: ignore[arg-type]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if bus.lost.done():
             log.error("%s", bus.lost.result())
             return EXIT_TURNED_AWAY
+        if context.broken.done():
+            log.error("a part of it failed", exc_info=context.broken.exception())
+            return EXIT_FAILED
         if not tasks.service.done():
             log.info("stopping")
             await asyncio.wait({tasks.service}, timeout=DRAIN_SECONDS - 1)

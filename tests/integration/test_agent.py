@@ -227,6 +227,36 @@ async def test_what_cannot_be_read_is_a_dead_letter_and_stops_nothing(
     assert await Archive(await bus_server.connect("dlq"), "DLQ").subjects() == {"dlq.MSG_IN.agent": 1}
 
 
+@pytest.mark.parametrize("text", ["\u202e\u2066\u202c", "\x07\x00", "\U000e0041\U000e0042"])
+async def test_a_message_of_nothing_that_can_be_read_is_answered_so(
+    bus_server: BusServer, simulator: ModelSimulator, talk: Talk, tmp_path: Path, text: str
+) -> None:
+    await configure(bus_server, provider(simulator))
+    async with agent(bus_server, tmp_path):
+        await talk.say(inbound(1, text))
+        reply = await talk.hear()
+    assert (reply.finish, simulator.requests) == (Finish.FAILED, [])
+    assert "only text" in reply.text
+
+
+async def test_the_session_of_a_passing_client_is_not_kept(
+    bus_server: BusServer, simulator: ModelSimulator, talk: Talk, tmp_path: Path
+) -> None:
+    await configure(bus_server, provider(simulator))
+    lasting, passing = inbound(1, "a", "main"), inbound(2, "b", "~once.x").model_copy(update={"ephemeral": True})
+    async with agent(bus_server, tmp_path):
+        for message in (lasting, passing):
+            await talk.say(message)
+            await talk.hear()
+        await asyncio.sleep(0.3)  # the outbox is cleared after the reply
+    manager = (await bus_server.connect("provisioner")).jetstream_manager()
+    lives = {}
+    for message in (lasting, passing):
+        stored = await manager.get_last_msg("KV_sess", f"$KV.sess.web.{message.key}")
+        lives[message.conversation] = stored.headers["Nats-TTL"]
+    assert lives == {"main": str(365 * 86_400), "~once.x": str(8 * 86_400)}
+
+
 def forged(**changes: Any) -> bytes:
     return json.dumps({**json.loads(encode(inbound(1, "x"))), **changes}).encode()
 

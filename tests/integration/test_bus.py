@@ -23,6 +23,7 @@ from opencrust.bus import (
     WrongRevision,
     topology,
 )
+from opencrust.bus.lease import Leases, LeaseTaken
 
 CONV = "a" * 26
 
@@ -154,6 +155,38 @@ async def test_keys_compare_and_set(bus_server: BusServer) -> None:
     await keys.create("web.c1", b"over the marker")
     with pytest.raises(ValueError, match="tokens"):
         await keys.get("web.c 1")
+
+
+async def test_what_is_left_of_a_deleted_key_ends_as_well(
+    bus_server: BusServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("opencrust.bus.kv.MARKER_SECONDS", 1)
+    agent = await bus_server.connect("agent")
+    await agent.kv("sess").create("web.once", b"1")
+    await agent.kv("sess").delete("web.once")
+    manager = (await bus_server.connect("provisioner")).jetstream_manager()
+    assert (await manager.stream_info("KV_sess")).state.messages == 1
+    await asyncio.sleep(2)
+    assert (await manager.stream_info("KV_sess")).state.messages == 0
+
+
+async def test_a_lease_is_held_by_one_and_free_again_at_once(bus_server: BusServer) -> None:
+    one, two = [Leases(await bus_server.connect("agent"), name, ttl=3) for name in ("one", "two")]
+    for holder, other in ((one, two), (one, two), (two, one), (one, two)):
+        async with holder.hold("conv.web.a") as lost:
+            with pytest.raises(LeaseTaken):
+                async with other.hold("conv.web.a"):
+                    raise AssertionError("held twice")
+            assert not lost.is_set()
+
+
+async def test_a_lease_is_renewed_and_its_loss_is_told(bus_server: BusServer) -> None:
+    agent, thief = await bus_server.connect("agent"), await bus_server.connect("agent")
+    async with Leases(agent, "one", ttl=2).hold("conv.web.a") as lost:
+        await asyncio.sleep(3)
+        assert not lost.is_set()
+        await thief.kv("lease").put("conv.web.a", b"two")
+        await asyncio.wait_for(lost.wait(), 3)
 
 
 async def test_a_key_with_a_lifetime_ends(bus_server: BusServer) -> None:

@@ -27,6 +27,11 @@ PROGRAM = textwrap.dedent("""
                 raise service.SettingsError("HOW should be something else")
             case "ends":
                 return
+            case "part":
+                async def part():
+                    await asyncio.sleep(0.1)
+                    raise KeyError("a part")
+                context.spawn(part())
         context.ready()
         await context.stopping.wait()
         if context.environment.get("HOW") == "slow":
@@ -107,6 +112,7 @@ async def test_a_stop_while_the_bus_is_away_is_heard(bus_server: BusServer, tmp_
         ("crash", EXIT_FAILED, "RuntimeError"),
         ("settings", EXIT_SETTINGS, "HOW should be something else"),
         ("ends", EXIT_FAILED, "without being asked"),
+        ("part", EXIT_FAILED, "a part of it failed"),
     ],
 )
 async def test_failures_have_their_codes(bus_server: BusServer, tmp_path: Path, how: str, code: int, says: str) -> None:

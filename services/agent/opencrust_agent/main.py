@@ -1,6 +1,5 @@
 """Starting the agent: its parts, wired; and stopping it."""
 
-import asyncio
 import logging
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -49,7 +48,7 @@ async def run(context: Context) -> None:
             "flagged": screen.flagged,
             **minds.facts(),
         }
-        draining = asyncio.create_task(drain.run())
+        draining = context.spawn(drain.run())
         context.ready()
         await context.stopping.wait()
         context.not_ready("stopping")

@@ -26,16 +26,16 @@ STOPPED = "(stopped)"
 CUT_OFF = "\n\n(The answer reached its length limit and ends here.)"
 
 _SENTENCES = {
-    ErrorKind.AUTH: "the key for the model provider is missing or was refused. Set it anew: `opencrust providers add`",
-    ErrorKind.RATE_LIMIT: "the model provider says that too many requests were made. Try again in a while",
-    ErrorKind.OVERLOADED: "the model provider is overloaded. Try again in a while",
-    ErrorKind.SERVER: "the model provider had an error of its own. Try again in a while",
-    ErrorKind.TIMEOUT: "the model did not answer in time. Try again in a while",
+    ErrorKind.AUTH: "the key for the model provider is missing or was refused. Set it anew: `opencrust providers add`.",
+    ErrorKind.RATE_LIMIT: "the model provider says that too many requests were made. Try again in a while.",
+    ErrorKind.OVERLOADED: "the model provider is overloaded. Try again in a while.",
+    ErrorKind.SERVER: "the model provider had an error of its own. Try again in a while.",
+    ErrorKind.TIMEOUT: "the model did not answer in time. Try again in a while.",
     ErrorKind.CONNECTION: "the model provider could not be reached. Is its address right, and is it running?",
-    ErrorKind.TRUNCATED: "the model's answer broke off, several times. Try again",
-    ErrorKind.PROTOCOL: "the model provider answered in a way that I could not read",
-    ErrorKind.CONTEXT_WINDOW: "this conversation is too long for the model. Start a new one",
-    ErrorKind.REFUSED: "the model provider declined to answer this",
+    ErrorKind.TRUNCATED: "the model's answer broke off, several times. Try again.",
+    ErrorKind.PROTOCOL: "the model provider answered in a way that I could not read.",
+    ErrorKind.CONTEXT_WINDOW: "this conversation is too long for the model. Start a new one.",
+    ErrorKind.REFUSED: "the model provider declined to answer this.",
     ErrorKind.BAD_REQUEST: "the model provider did not accept the request. Is the model's name right?",
 }
 
@@ -64,7 +64,7 @@ async def think(model: Model, request: Request, live: Live, stop: asyncio.Event)
         return answer
     except ModelError as error:
         log.warning("no answer from the model: %s", error)
-        answer.text, answer.finish = f"I could not answer: {_explained(error)}.", Finish.FAILED
+        answer.text, answer.finish = f"I could not answer: {_explained(error)}", Finish.FAILED
         return answer
     finally:
         stopping.cancel()
@@ -74,7 +74,7 @@ async def think(model: Model, request: Request, live: Live, stop: asyncio.Event)
 
 def _explained(error: ModelError) -> str:
     """A sentence of ours: what a provider says may hold anything. The demo's own words are ours."""
-    return error.message.rstrip(".") if error.provider == DemoModel.provider else _SENTENCES[error.kind]
+    return error.message if error.provider == DemoModel.provider else _SENTENCES[error.kind]
 
 
 async def _ask(model: Model, request: Request, live: Live, answer: Answer) -> None:

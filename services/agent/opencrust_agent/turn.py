@@ -24,7 +24,7 @@ from opencrust.contracts import (
     Turn,
 )
 from opencrust.contracts.messages import now
-from opencrust.contracts.session import MAX_TURN_BYTES, cut
+from opencrust.contracts.session import MAX_TURN_BYTES, MIN_KEEP_SECONDS, cut
 from opencrust.telemetry import genai
 from opencrust_agent.authorise import Refused, authorise, salvage
 from opencrust_agent.compose import compose
@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 5
 """After so many deaths or failures on one message it is a dead letter, and the conversation goes on."""
+NOTHING_TO_READ = "I can read only text so far, and there is none in this message."
 TOO_LONG = "\n\n(cut here: too long)"
 
 
@@ -79,12 +80,15 @@ class Turns:
         except Refused as refusal:
             return await self._bury(work, refusal)
         with genai.invoke_agent("opencrust", conversation=work.conv):
-            if await self._screen.admits(message, work):
+            if not sanitise(message.text).strip():
+                answer = Answer(text=NOTHING_TO_READ, finish=Finish.FAILED)
+            elif await self._screen.admits(message, work):
                 answer = await self._think(message, work)
             else:
                 answer = Answer(text=BLOCKED, finish=Finish.FAILED)
         self.answered += 1
-        return _answered(work, message.id, message.sender.user, message.reply_to, sanitise(message.text), answer)
+        after = _answered(work, message.id, message.sender.user, message.reply_to, sanitise(message.text), answer)
+        return after.model_copy(update={"keep_seconds": MIN_KEEP_SECONDS}) if message.ephemeral else after
 
     async def _think(self, message: InboundMessage, work: Work) -> Answer:
         mind = self._mind()

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 
 from opencrust import service
 from opencrust.bus import BusError
@@ -21,7 +22,7 @@ async def run(context: Context) -> None:
     context.facts = lambda: {"moved": mover.moved}
     await Desk(context.bus).start()
     context.ready()
-    moving = asyncio.create_task(_move(context, mover))
+    moving = context.spawn(_move(context, mover))
     await context.stopping.wait()
     moving.cancel()
     await asyncio.gather(moving, return_exceptions=True)
@@ -37,7 +38,8 @@ async def _move(context: Context, mover: Mover) -> None:
             await mover.handle(delivery)
         except BusError as error:
             log.warning("dead letter not moved yet: %s", error)
-            await delivery.retry(RETRY_DELAY)
+            with suppress(BusError):  # its ack wait gives it back in any case
+                await delivery.retry(RETRY_DELAY)
 
 
 def main() -> int:

@@ -16,7 +16,7 @@ from opencrust_gateway.completions import Completions
 from opencrust_gateway.errors import ApiError, unauthenticated
 from opencrust_gateway.events import Events
 from opencrust_gateway.http import set_principal
-from opencrust_gateway.hub import Hub
+from opencrust_gateway.hub import Hub, Spawn
 from opencrust_gateway.limits import Limiter, address_key
 from opencrust_gateway.login import Login, cookie_name
 from opencrust_gateway.pages import Pages
@@ -36,12 +36,13 @@ _BY_ROUTE = {(route.method, route.path): route for route in ROUTES}
 class Gateway:
     """All parts of the gateway over one bus connection."""
 
-    def __init__(self, bus: Bus, settings: GatewaySettings) -> None:
+    def __init__(self, bus: Bus, settings: GatewaySettings, spawn: Spawn = asyncio.create_task) -> None:
         self._bus = bus
         self._settings = settings
         self._tokens = TokenStore(bus.kv("token"))
         self._live = LiveConnections(self._tokens)
-        self._hub = Hub(bus)
+        self._spawn = spawn
+        self._hub = Hub(bus, spawn)
         self._sockets = Sockets(self._hub, self._tokens, self._live, settings.limits)
         self._requests = Limiter(settings.limits.requests)
         self._strict = {
@@ -55,7 +56,7 @@ class Gateway:
         """Begin to listen to the bus. Raises BusError."""
         await self._bus.subscribe(subjects.wildcard(subjects.EVT_TOKEN), self._token_changed)
         self._bus.on_reconnect(self._reconnected)
-        self._watching = asyncio.create_task(self._watch_tokens())
+        self._watching = self._spawn(self._watch_tokens())
         await self._hub.start()
 
     async def stop(self) -> None:

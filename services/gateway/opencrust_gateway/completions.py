@@ -12,7 +12,7 @@ from opencrust.contracts import Source
 from opencrust.telemetry import spans
 from opencrust_gateway import openai
 from opencrust_gateway.authentication import LiveConnections
-from opencrust_gateway.conversations import Conversation, MessageId, new_message_id
+from opencrust_gateway.conversations import ONCE, Conversation, MessageId, new_message_id
 from opencrust_gateway.errors import ApiError
 from opencrust_gateway.http import KEEP_ALIVE, EventStream, principal, read_body
 from opencrust_gateway.hub import Accepted, Hub, Notice, notice_of_turn
@@ -44,7 +44,7 @@ class Completions:
         key = _idempotency_key(request)
         asked = openai.parse(await read_body(request, self._limits.body_time))
         message_id = key or new_message_id()
-        conversation = Conversation(caller.owner, asked.conversation or f"~once.{message_id}")
+        conversation = Conversation(caller.owner, asked.conversation or f"{ONCE}{message_id}")
         stream = EventStream()
         try:
             with spans.server("POST /v1/chat/completions"):

@@ -35,6 +35,10 @@ MessageId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:~-]{1,128}$
 """What a client calls its message; a UUID is a good choice."""
 
 
+ONCE = "~once."
+"""Names of conversations of clients that keep the conversation themselves begin so."""
+
+
 def new_message_id() -> str:
     """A fresh message id, for a client that gave none."""
     return secrets.token_hex(16)
@@ -88,4 +92,5 @@ class Conversation:
             received_time=now,
             source=source,
             trust=trust,
+            ephemeral=self.name.startswith(ONCE),
         )

@@ -47,8 +47,8 @@ async def read_body(request: web.Request, seconds: float) -> bytes:
 
 
 def dump(value: object) -> str:
-    """JSON, compact, UTF-8."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    """JSON, compact, ASCII: also a lone surrogate that a client sent can be sent back."""
+    return json.dumps(value, separators=(",", ":"))
 
 
 class EventStream:

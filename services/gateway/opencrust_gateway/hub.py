@@ -14,7 +14,7 @@ unanswered, and for
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from opencrust.bus import subjects
 from opencrust.bus.connection import Bus
 from opencrust.bus.consumer import Delivery
-from opencrust.bus.errors import BusError, Denied, StreamFull
+from opencrust.bus.errors import BusError, Denied, Disconnected, StreamFull, Timeout
 from opencrust.bus.message import Message
 from opencrust.contracts import (
     ContextTurn,
@@ -133,11 +133,16 @@ class Watcher:
         return new
 
 
+Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
+"""How background work is started: in a service, so that its failure is the service's."""
+
+
 class Hub:
     """All conversations of channel "web" that somebody watches through this gateway."""
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, spawn: Spawn = asyncio.create_task) -> None:
         self._bus = bus
+        self._spawn = spawn
         self._sessions = bus.kv("sess")
         self._watchers: dict[str, list[Watcher]] = {}
         self._suspect_until = 0.0
@@ -149,7 +154,7 @@ class Hub:
         await self._bus.subscribe(subjects.wildcard(subjects.EVT_CONV, channel=CHANNEL), self._on_event)
         await self._bus.subscribe(subjects.wildcard(subjects.LOG, channel=CHANNEL), self._on_log)
         self._bus.on_reconnect(self._on_reconnect)
-        self._tasks = [asyncio.create_task(self._settle()), asyncio.create_task(self._reconcile())]
+        self._tasks = [self._spawn(self._settle()), self._spawn(self._reconcile())]
 
     async def stop(self) -> None:
         """End the background work."""
@@ -308,9 +313,9 @@ class Hub:
     async def _settle(self) -> None:
         consumer = self._bus.consumer("MSG_OUT", f"out-{CHANNEL}")
         while True:
-            delivery = await consumer.next(wait=30)
-            if delivery is not None:
-                with suppress(BusError):  # then it is delivered again
+            with suppress(Timeout, Disconnected):  # whatever was delivered is delivered again
+                delivery = await consumer.next(wait=30)
+                if delivery is not None:
                     await self._settle_one(delivery)
 
     async def _settle_one(self, delivery: Delivery) -> None:

@@ -24,7 +24,7 @@ async def run(context: service.Context) -> None:
     Raises SettingsError where the settings are wrong or would not be safe, OSError where the port is taken.
     """
     settings = from_environment(context.environment)
-    gateway = Gateway(context.bus, settings)
+    gateway = Gateway(context.bus, settings, context.spawn)
     context.facts = gateway.facts
     runner = web.AppRunner(
         gateway.app(), access_log=None, keepalive_timeout=IDLE_SECONDS, shutdown_timeout=SHUTDOWN_SECONDS

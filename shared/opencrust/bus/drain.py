@@ -81,9 +81,17 @@ class Drain:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def run(self) -> None:
-        """Work until :meth:`stop`."""
+        """Work until :meth:`stop`.
+
+        Raises:
+            Denied: no right to the durable. Whatever else a worker dies of is a bug, and is raised too.
+        """
         self._tasks = [asyncio.create_task(self._slot()) for _ in range(self._slots)]
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            await asyncio.gather(*self._tasks)
+        except asyncio.CancelledError:
+            if not self._stopping.is_set():
+                raise
 
     async def stop(self, grace: float) -> None:
         """Take nothing new; let running turns end for ``grace`` seconds, then hand theirs back to other replicas."""
@@ -124,6 +132,10 @@ class Drain:
         try:
             await asyncio.wait({pulling, stopping}, return_when=asyncio.FIRST_COMPLETED)
             return pulling.result() if pulling.done() else None
+        except errors.Timeout as error:
+            log.warning("no wake-ups now: %s", error)
+            await asyncio.sleep(FAILURE_DELAY)
+            return None
         finally:
             pulling.cancel()
             stopping.cancel()
@@ -221,7 +233,9 @@ class _Conversation:
 
     async def _commit(self, session: SessionView) -> None:
         try:
-            self._revision = await self._drain._sessions.update(self._key, encode(session), revision=self._revision)
+            self._revision = await self._drain._sessions.update(
+                self._key, encode(session), revision=self._revision, ttl=session.keep_seconds
+            )
         except errors.WrongRevision:
             raise Fenced("another worker committed first") from None
         self.session = session

@@ -11,6 +11,7 @@ from opencrust.bus.reader import StreamReader
 if TYPE_CHECKING:
     from opencrust.bus.connection import Bus
 
+MARKER_SECONDS = 60
 _KEY = re.compile(r"[-/_=a-zA-Z0-9]+(\.[-/_=a-zA-Z0-9]+)*")
 
 
@@ -65,13 +66,19 @@ class KeyValue:
         """Write a key whatever it holds. Returns its revision."""
         return await self._write(key, value, last=None)
 
-    async def delete(self, key: str, *, revision: int | None = None) -> None:
+    async def delete(self, key: str, *, revision: int | None = None) -> int:
         """Delete a key; with ``revision``, only if nobody wrote since: of two that consume it, one wins.
+
+        Returns the revision of the marker that stands in its place for :data:`MARKER_SECONDS`, then it is gone as well:
+        a bucket would fill up with markers of keys that are used once.
 
         Raises:
             WrongRevision: somebody wrote, or deleted, since.
         """
-        await self._bus.publish_stored(self._subject(key), b"", headers={KV_OPERATION: "DEL"}, expect_last=revision)
+        marker = await self._bus.publish_stored(
+            self._subject(key), b"", headers={KV_OPERATION: "DEL"}, expect_last=revision, ttl=MARKER_SECONDS
+        )
+        return marker.seq
 
     async def _look(self, key: str) -> tuple[Entry | None, int]:
         """The entry, and the sequence that a write must name (a deletion's marker has one too)."""

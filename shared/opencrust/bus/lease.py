@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from opencrust.bus.connection import Bus
 
 log = logging.getLogger(__name__)
+
+REMEMBERED = 10_000
 
 
 class LeaseTaken(Exception):
@@ -26,6 +29,8 @@ class Leases:
         self._keys = KeyValue(bus, "lease")
         self._owner = owner.encode()
         self._ttl = ttl
+        self._markers: OrderedDict[str, int] = OrderedDict()
+        """Revisions of the markers that our own releases left: whoever writes over one needs not look first."""
 
     @asynccontextmanager
     async def hold(self, key: str) -> AsyncIterator[asyncio.Event]:
@@ -34,10 +39,7 @@ class Leases:
         Raises:
             LeaseTaken: another worker holds it.
         """
-        try:
-            revision = await self._keys.create(key, self._owner, ttl=self._ttl)
-        except errors.KeyExists:
-            raise LeaseTaken(key) from None
+        revision = await self._take(key)
         held = _Held(self._keys, key, self._owner, self._ttl, revision)
         renewing = asyncio.create_task(held.renew())
         try:
@@ -46,7 +48,21 @@ class Leases:
             renewing.cancel()
             with suppress(asyncio.CancelledError):
                 await renewing
-            await held.release()
+            marker = await held.release()
+            if marker is not None:
+                self._markers[key] = marker
+                if len(self._markers) > REMEMBERED:
+                    self._markers.popitem(last=False)
+
+    async def _take(self, key: str) -> int:
+        marker = self._markers.pop(key, None)
+        if marker is not None:
+            with suppress(errors.WrongRevision):  # the marker is gone, or somebody took the lease since
+                return await self._keys.update(key, self._owner, revision=marker, ttl=self._ttl)
+        try:
+            return await self._keys.create(key, self._owner, ttl=self._ttl)
+        except errors.KeyExists:
+            raise LeaseTaken(key) from None
 
 
 class _Held:
@@ -83,6 +99,15 @@ class _Held:
             return False
         return True
 
-    async def release(self) -> None:
-        with suppress(errors.BusError):
-            await self._keys.delete(self._key, revision=self._revision)
+    async def release(self) -> int | None:
+        """Give it up; the revision of the marker that is left, None where the lease will end by itself."""
+        try:
+            return await self._keys.delete(self._key, revision=self._revision)
+        except errors.WrongRevision:  # lost, or a renewal was cut off before it could tell its revision
+            pass
+        except errors.BusError:
+            return None
+        if await self._again():
+            with suppress(errors.BusError):
+                return await self._keys.delete(self._key, revision=self._revision)
+        return None

@@ -105,6 +105,8 @@ class InboundMessage(Versioned):
     quoted: PlatformId | None = None
     edited: bool = False
     is_group: bool = False
+    ephemeral: bool = False
+    """Nobody comes back to this conversation: its session need not be kept longer than its messages."""
     platform_time: AwareDatetime
     received_time: AwareDatetime
     source: Source = Source.USER

@@ -10,6 +10,9 @@ from opencrust.contracts.messages import Finish, OutboundMessage, PlatformId
 MAX_TURNS = 40
 MAX_SESSION_BYTES = 48 * 1024
 """Most bytes (UTF-8) that the turns of one session record hold together; the full log is in the streams."""
+DAY_SECONDS = 24 * 3600
+MIN_KEEP_SECONDS = 8 * DAY_SECONDS
+"""Longer than MSG_IN keeps messages: without its cursor a conversation would be answered from its beginning again."""
 MAX_TURN_BYTES = 64 * 1024
 """Most bytes of one turn's text, and of its reply: with the outbox, a record stays well below what the bus takes."""
 
@@ -45,6 +48,8 @@ class SessionView(Versioned):
     turns: list[Turn] = []
     outbox: list[OutboundMessage] = []
     """Replies that are committed and perhaps not yet published."""
+    keep_seconds: Annotated[int, Field(ge=MIN_KEEP_SECONDS)] = 365 * DAY_SECONDS
+    """The record ends so long after its last turn."""
     attempts: Annotated[int, Field(ge=0)] = 0
     """How often a worker died, or failed, on the message after the cursor."""
 

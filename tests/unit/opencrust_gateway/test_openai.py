@@ -44,7 +44,6 @@ def test_the_context_always_fits_the_envelope_and_keeps_the_newest(sizes: list[t
 @pytest.mark.parametrize(
     ("more", "code"),
     [
-        ({"model": "gpt-4o"}, "model_not_found"),
         ({"n": 2}, "unsupported"),
         ({"tools": [{"type": "function"}]}, "unsupported"),
         ({"functions": [{}]}, "unsupported"),
