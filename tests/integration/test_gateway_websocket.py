@@ -157,6 +157,22 @@ async def test_a_duplicate_that_is_not_answered_yet_is_answered_once(gateway: Ru
     assert len([event for event in client.events if event["event"] == "reply"]) == 1
 
 
+async def test_an_id_that_was_answered_too_long_ago_is_said_and_not_waited_for(client: Client) -> None:
+    for number in range(42):
+        await client.request("send", conversation="main", text="x", message_id=f"m{number}")
+    await asyncio.wait_for(_answered(client, "m41"), 30)
+    repeated = await client.request("send", conversation="main", text="x", message_id="m0")
+    assert repeated["ok"] is False
+    assert repeated["error"]["code"] == "answered_before"
+    again = await client.request("send", conversation="main", text="x", message_id="m41")
+    assert again["result"]["reply"]["text"]
+
+
+async def _answered(client: Client, message_id: str) -> None:
+    while not any(e.get("event") == "reply" and e["message_id"] == message_id for e in client.events):
+        client.events.append(await client.frame())
+
+
 async def test_a_reply_that_was_missed_is_found_in_the_session(gateway: RunningGateway, client: Client) -> None:
     gateway.agent.silent = True
     await client.request("send", conversation="main", text="x", message_id="m1")

@@ -26,7 +26,7 @@ from opencrust.bus import subjects
 from opencrust.bus.connection import Bus
 from opencrust.bus.consumer import Delivery
 from opencrust.bus.errors import BusError, Denied, Disconnected, StreamFull, Timeout
-from opencrust.bus.message import Message
+from opencrust.bus.message import Message, Stored
 from opencrust.contracts import (
     ContextTurn,
     ContractError,
@@ -232,20 +232,20 @@ class Hub:
         watcher.own.add(message_id)
         watcher.pending.add(message_id)
         try:
-            duplicate = await self._store(message)
+            stored = await self._store(message)
+            answer = await self._answer_before(conversation, message.id, stored) if stored.duplicate else None
         except ApiError:
             watcher.pending.discard(message_id)
             raise
-        answer = await self._answer_if_known(conversation, message.id) if duplicate else None
         if answer is not None:
             watcher.pending.discard(message_id)
         else:
             self._wake.set()
-        if not duplicate:
+        if not stored.duplicate:
             told = {"text": text, "at": message.received_time.isoformat()}
             others = [other for other in self._watchers.get(conversation.key, []) if other is not watcher]
             self._offer(others, Notice("message", conversation, message_id, told))
-        return Accepted(message_id, duplicate, answer)
+        return Accepted(message_id, stored.duplicate, answer)
 
     async def stop_turn(self, conversation: Conversation) -> None:
         """Ask the agent to end the running turn. Raises ApiError."""
@@ -254,9 +254,9 @@ class Hub:
         except BusError:
             raise bus_away() from None
 
-    async def _store(self, message: InboundMessage) -> bool:
+    async def _store(self, message: InboundMessage) -> Stored:
         try:
-            stored = await self._bus.publish_stored(
+            return await self._bus.publish_stored(
                 subjects.msg_in(CHANNEL, message.key),
                 encode(message),
                 message_id=message.dedupe_id,
@@ -270,15 +270,29 @@ class Hub:
             raise
         except BusError:
             raise bus_away() from None
-        return stored.duplicate
 
     async def _answer(self, conversation: Conversation, bus_id: str) -> Turn | None:
         return (await self.history(conversation)).answer_to(bus_id)
 
-    async def _answer_if_known(self, conversation: Conversation, bus_id: str) -> Turn | None:
-        with suppress(ApiError):
-            return await self._answer(conversation, bus_id)
-        return None
+    async def _answer_before(self, conversation: Conversation, bus_id: str, stored: Stored) -> Turn | None:
+        """The answer to a message that was stored before; None while it is not answered, or that is unknown.
+
+        Raises ApiError 409 if it was answered so long ago that the answer is not at hand any more.
+        """
+        try:
+            view = await self.history(conversation)
+        except ApiError:
+            return None
+        answer = view.answer_to(bus_id)
+        if answer is None and stored.seq <= view.cursor:
+            raise ApiError(
+                409,
+                "answered_before",
+                "a message with this id was answered before, and its answer is not among the last turns any more; "
+                "take a fresh id for a new message",
+                final=True,
+            )
+        return answer
 
     # -- what the bus tells
 
