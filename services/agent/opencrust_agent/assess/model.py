@@ -19,7 +19,11 @@ MAGIC = b"OPENCRUST-ASSESS 1\n"
 MAX_BYTES = 1 << 20
 PARTS = ("words", "parts", "words-peak", "parts-peak", "concepts", "concepts-count")
 """The first inputs of the second stage; then come :data:`features.SHAPES` and the rules."""
+_STAND_IN = ((0.4, 0.5), (0.7, 1.0), (0.5, 0.8), (0.7, 1.5))
 _REMEMBERED = 20_000
+_BEST = 3
+"""Chunks of a long text that are looked at closer, in windows of :data:`_CLOSE` words."""
+_CLOSE = 36
 
 
 class ModelError(Exception):
@@ -69,31 +73,40 @@ class Model:
 
     def chunks(self, scan: features.Scan) -> list[tuple[float, int, int]]:
         """(log-odds, first word, behind the last) of every chunk."""
-        inputs = self.inputs(scan)
-        weights = [*self._part_weights, *self._shape_weights]
-        scored = []
-        for (start, end), dense, hit in inputs:
-            value = self.header.bias + math.fsum(map(float.__mul__, weights, dense))
-            scored.append((value + sum(self._rule_weights[place] for place in hit), start, end))
+        sums, part_sums = self._sums(scan)
+        ranges = features.chunks(len(scan.words))
+        scored = [self._score(scan, start, end, sums, part_sums) for start, end in ranges]
+        if len(ranges) > 1:
+            best = sorted(scored, reverse=True)[:_BEST]
+            close = {
+                (at, min(at + _CLOSE, end))
+                for _, start, end in best
+                for at in range(start, max(start + 1, end - _CLOSE // 2), _CLOSE // 3)
+            }
+            scored += [self._score(scan, start, end, sums, part_sums) for start, end in sorted(close)]
         return scored
+
+    def _score(
+        self, scan: features.Scan, start: int, end: int, sums: list[int], part_sums: list[float]
+    ) -> tuple[float, int, int]:
+        dense, hit = self._dense(scan, start, end, sums, part_sums)
+        value = self.header.bias + sum(map(float.__mul__, [*self._part_weights, *self._shape_weights], dense))
+        return value + sum(self._rule_weights[place] for place in sorted(hit)), start, end
 
     def inputs(self, scan: features.Scan) -> list[tuple[tuple[int, int], list[float], set[int]]]:
         """For every chunk: its words, the dense inputs of the second stage, the rules that match in it."""
-        words = scan.words
-        known = [self._numbers.get(word) or self._learn(word) for word in words]
-        numbers = [number for number, _ in known]
+        sums, part_sums = self._sums(scan)
+        ranges = features.chunks(len(scan.words))
+        return [((start, end), *self._dense(scan, start, end, sums, part_sums)) for start, end in ranges]
+
+    def _sums(self, scan: features.Scan) -> tuple[list[int], list[float]]:
+        """Running sums of the weights of words (alone and in pairs and triples) and of word parts."""
+        known = [self._numbers.get(word) or self._learn(word) for word in scan.words]
         at = self._words.__getitem__
-        ones, twos, gaps, threes = (list(map(at, slots)) for slots in features.word_slots(numbers))
-        count = len(words)
-        sums = (
-            [0, *accumulate(map(sum, zip(ones, [*twos, 0], [*gaps, 0, 0], [*threes, 0, 0], strict=False)))]
-            if words
-            else [0]
-        )
-        part_sums = [0.0, *accumulate(part for _, part in known)]
-        return [
-            ((start, end), *self._dense(scan, start, end, sums, part_sums)) for start, end in features.chunks(count)
-        ]
+        slots = features.word_slots([number for number, _ in known])
+        ones, twos, gaps, threes = (list(map(at, some)) for some in slots)
+        each = map(sum, zip(ones, [*twos, 0], [*gaps, 0, 0], [*threes, 0, 0], strict=False))
+        return [0, *accumulate(each)], [0.0, *accumulate(part for _, part in known)]
 
     def _dense(
         self, scan: features.Scan, start: int, end: int, sums: list[int], part_sums: list[float]
@@ -105,7 +118,7 @@ class Model:
         text = scan.text
         if scan.spans and len(scan.spans) > end - start:
             text = text[scan.spans[start][0] : scan.spans[end - 1][1] + 1]
-        concepts = [pair for pair in scan.concepts if start <= pair[0] < end]
+        concepts, hit = features.within(scan, start, end)
         pairs = features.concept_pairs(concepts)
         weights = self._pairs
         dense = [
@@ -117,7 +130,11 @@ class Model:
             math.log1p(len(pairs)),
             *features.shape(text, scan.words[start:end]),
         ]
-        return dense, {place for place, first, _ in scan.matches if start <= first < end}
+        if dense[4] > 0 and not features.english(scan.words[start:end]):
+            # The hashed tables know English; elsewhere the concepts stand in for them (fitted on English attacks).
+            for place, (slope, least) in enumerate(_STAND_IN):
+                dense[place] = max(dense[place], slope * dense[4] + least)
+        return dense, hit
 
     def _learn(self, word: str) -> tuple[int, float]:
         if len(self._numbers) >= _REMEMBERED:

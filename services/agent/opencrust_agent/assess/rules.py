@@ -5,7 +5,6 @@ no regular expressions in the file, so whatever stands in it, matching is linear
 the shipped rules by name and has learned how much each says; a rule it does not know counts its own ``points``.
 """
 
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -98,7 +97,8 @@ class Rules:
     def _follow(concepts: list[tuple[int, int]], here: int, steps: tuple[frozenset[int], ...], gap: int) -> int | None:
         at = concepts[here][0]
         wanted = 1
-        for place, number in islice(concepts, here + 1, None):
+        for following in range(here + 1, len(concepts)):
+            place, number = concepts[following]
             if wanted == len(steps) or place - at > gap + 1:
                 break
             if place > at and number in steps[wanted]:
