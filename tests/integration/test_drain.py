@@ -272,6 +272,25 @@ async def test_an_outbox_that_was_published_long_ago_is_not_published_again(bus_
     assert len(await _replies(bus_server, 1, 5)) == 1
 
 
+async def test_a_conversation_whose_session_was_lost_is_not_answered_again(bus_server: BusServer) -> None:
+    conv = CONVERSATIONS[3]
+    gateway, agent = await bus_server.connect("gateway"), await bus_server.connect("agent")
+    drain = Drain(agent, AGENT_DURABLE, _answer_at_once, slots=1, owner="w")
+    running = asyncio.create_task(drain.run())
+    await gateway.publish_stored(f"msg.in.web.{conv}", b"1", message_id="m1")
+    await _replies(bus_server, 1, 5)
+    await agent.kv("sess").delete(f"web.{conv}")
+    await gateway.publish_stored(f"msg.in.web.{conv}", b"2", message_id="m2")
+    replies = await _replies(bus_server, 2, 5)
+    await drain.stop(1)
+    await running
+    assert [reply.text for reply in replies] == ["1", "2"]
+
+
+async def _answer_at_once(work: Work) -> SessionView:
+    return answer(work)
+
+
 async def test_stopping_hands_a_running_conversation_to_the_next_replica(bus_server: BusServer) -> None:
     conv = CONVERSATIONS[2]
     gateway = await bus_server.connect("gateway")
@@ -283,14 +302,11 @@ async def test_stopping_hands_a_running_conversation_to_the_next_replica(bus_ser
         await asyncio.sleep(3600)
         raise AssertionError("unreachable")
 
-    async def quick(work: Work) -> SessionView:
-        return answer(work)
-
     one = Drain(first, AGENT_DURABLE, endless, slots=1, owner="one")
     running = asyncio.create_task(one.run())
     await gateway.publish_stored(f"msg.in.web.{conv}", b"7", message_id="m")
     await asyncio.wait_for(started.wait(), 5)
-    two = Drain(second, AGENT_DURABLE, quick, slots=1, owner="two")
+    two = Drain(second, AGENT_DURABLE, _answer_at_once, slots=1, owner="two")
     taking_over = asyncio.create_task(two.run())
     begin = time.monotonic()
     await one.stop(0.2)

@@ -119,7 +119,8 @@ class Drain:
             await self._give_back(delivery, STOPPED_DELAY)
             raise
         except (Fenced, errors.BusError) as error:
-            log.info("conversation handed back: %s", error)
+            quiet = isinstance(error, Fenced | errors.Disconnected)
+            log.log(logging.INFO if quiet else logging.ERROR, "conversation handed back: %s", error)
             await self._give_back(delivery, FAILURE_DELAY)
         except Exception:
             log.exception("a turn failed; it is tried again")
@@ -189,9 +190,12 @@ class _Conversation:
         self.session = SessionView()
 
     async def load(self) -> None:
-        entry = await self._drain._sessions.get(self._key)
+        entry, self._revision = await self._drain._sessions.look(self._key)
         if entry is not None:
-            self.session, self._revision = decode(SessionView, entry.value), entry.revision
+            self.session = decode(SessionView, entry.value)
+        elif (last := await self._last_reply()) is not None:
+            # The session ended or was lost: the log still knows how far the conversation was answered.
+            self.session = SessionView(cursor=last.answered_seq)
         if self.session.outbox:
             await self._publish(await self._unpublished())
 
@@ -222,14 +226,21 @@ class _Conversation:
 
     async def _unpublished(self) -> list[OutboundMessage]:
         """What of the outbox the log does not have: the stream's own window against duplicates is ten minutes."""
-        last = await self._drain._log.last(subjects.log(self._channel, self._conv))
-        if last is not None:
-            with suppress(ContractError):
-                logged = decode(OutboundMessage, last.data).id
-                ids = [reply.id for reply in self.session.outbox]
-                if logged in ids:
-                    return self.session.outbox[ids.index(logged) + 1 :]
+        last = await self._last_reply()
+        ids = [reply.id for reply in self.session.outbox]
+        if last is not None and last.id in ids:
+            return self.session.outbox[ids.index(last.id) + 1 :]
         return self.session.outbox
+
+    async def _last_reply(self) -> OutboundMessage | None:
+        last = await self._drain._log.last(subjects.log(self._channel, self._conv))
+        if last is None:
+            return None
+        try:
+            return decode(OutboundMessage, last.data)
+        except ContractError as error:
+            log.error("the last reply of %s in the log cannot be read: %s", self._key, error)
+            return None
 
     async def _commit(self, session: SessionView) -> None:
         try:

@@ -34,7 +34,7 @@ class KeyValue:
 
     async def get(self, key: str) -> Entry | None:
         """The entry; None where the key was never written, was deleted or has expired."""
-        entry, _ = await self._look(key)
+        entry, _ = await self.look(key)
         return entry
 
     async def create(self, key: str, value: bytes, *, ttl: int | None = None) -> int:
@@ -46,7 +46,7 @@ class KeyValue:
         try:
             return await self._write(key, value, last=0, ttl=ttl)
         except errors.WrongRevision:
-            entry, last = await self._look(key)
+            entry, last = await self.look(key)
             if entry is not None:
                 raise errors.KeyExists(f"{self._bucket}: {key} exists") from None
         try:  # over the marker of a deletion
@@ -80,8 +80,8 @@ class KeyValue:
         )
         return marker.seq
 
-    async def _look(self, key: str) -> tuple[Entry | None, int]:
-        """The entry, and the sequence that a write must name (a deletion's marker has one too)."""
+    async def look(self, key: str) -> tuple[Entry | None, int]:
+        """The entry, and the revision that a write must name: a marker of a deletion has one too; 0 if there is none."""
         stored = await self._reader.last(self._subject(key))
         if stored is None:
             return None, 0

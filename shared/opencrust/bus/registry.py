@@ -73,6 +73,8 @@ class Bucket:
 
     name: str
     max_bytes: int
+    evict_oldest: bool = False
+    """When it is full, forget the key that was written longest ago instead of refusing a new one."""
     history: int = 1
     republish: tuple[str, str] | None = None
 
@@ -153,8 +155,8 @@ STREAMS = (
 )
 
 BUCKETS = (
-    Bucket("sess", max_bytes=1024 * MiB),
-    Bucket("lease", max_bytes=16 * MiB),
+    Bucket("sess", max_bytes=1024 * MiB, evict_oldest=True),
+    Bucket("lease", max_bytes=16 * MiB, evict_oldest=True),
     Bucket("ledger", max_bytes=256 * MiB),
     Bucket("cfg", max_bytes=16 * MiB, history=8, republish=("$KV.cfg.>", "evt.cfg.>")),
     Bucket("access", max_bytes=64 * MiB, history=8, republish=("$KV.access.>", "evt.access.>")),

@@ -117,7 +117,7 @@ def _bucket(bucket: Bucket) -> api.StreamConfig:
         name=bucket.stream,
         subjects=[f"$KV.{bucket.name}.>"],
         storage=api.StorageType.FILE,
-        discard=api.DiscardPolicy.NEW,
+        discard=api.DiscardPolicy.OLD if bucket.evict_oldest else api.DiscardPolicy.NEW,
         max_bytes=bucket.max_bytes,
         max_msgs_per_subject=bucket.history,
         allow_direct=True,

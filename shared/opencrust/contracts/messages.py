@@ -161,6 +161,13 @@ class OutboundMessage(Versioned):
     created_time: AwareDatetime
     expires_time: AwareDatetime | None = None
 
+    @property
+    def answered_seq(self) -> int:
+        """The stream sequence of the message that this answers; 0 for a reply that answers none."""
+        kind, _, rest = self.id.partition(":")
+        seq = rest.partition(":")[0]
+        return int(seq) if kind == "re" and seq.isascii() and seq.isdigit() else 0
+
 
 def now() -> datetime:
     """The present moment, with its time zone."""

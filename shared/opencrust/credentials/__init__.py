@@ -5,6 +5,7 @@
 * `wire`          the hand-out's messages: signed requests, sealed and signed replies
 * `certificates`  who signed a message
 * `fingerprints`  find leaked secrets in a text without knowing them
+* `leaks`         `LeakDetector`: the same for everything that a service logs
 * `references`    `vault:<name>` in configuration files, and plain secrets that should not be there
 
 A service needs two of these names::
@@ -16,6 +17,7 @@ A service needs two of these names::
 from opencrust.credentials.client import Credentials
 from opencrust.credentials.errors import ClockSkew, CredentialDenied, CredentialError, Untrusted, VaultUnavailable
 from opencrust.credentials.fingerprints import FingerprintSet
+from opencrust.credentials.leaks import LeakDetector
 from opencrust.credentials.secret import Secret
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "CredentialError",
     "Credentials",
     "FingerprintSet",
+    "LeakDetector",
     "Secret",
     "Untrusted",
     "VaultUnavailable",
