@@ -130,7 +130,7 @@ def first_stage(data: Examples, rows: list[Row], use: np.ndarray, rules: Rules) 
         seen = sum((np.diff(part[families == f].tocsc().indptr) > 0).astype(np.int32) for f in sorted(set(families)))
         seen[0] = 0  # where all words of other scripts fall
         part = part @ sp.diags((seen >= FAMILIES_TO_COUNT).astype(np.float32))
-        model = SGDClassifier(loss="log_loss", alpha=alpha, max_iter=8, tol=None, random_state=0, average=True)
+        model = SGDClassifier(loss="log_loss", alpha=alpha, max_iter=8, tol=None, random_state=0)
         model.fit(part.tocsr(), labels, sample_weight=weights)
         weight = model.coef_[0] * (seen >= FAMILIES_TO_COUNT)
         top = np.quantile(np.abs(weight[weight != 0]), 0.999)
