@@ -7,7 +7,7 @@ from pathlib import Path
 from opencrust import service
 from opencrust.bus.drain import Drain
 from opencrust.bus.registry import AGENT_DURABLE
-from opencrust.credentials import Credentials
+from opencrust.credentials import Credentials, LeakDetector
 from opencrust.service import Context
 from opencrust_agent import assess
 from opencrust_agent.demo import DemoModel
@@ -31,6 +31,9 @@ async def run(context: Context) -> None:
     await credentials.start()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(credentials.close)
+        detector = LeakDetector()
+        context.redactor.add_detector(detector.spans)
+        stack.callback(context.spawn(detector.follow(credentials)).cancel)
         transport = await stack.enter_async_context(Transport())
         demo = DemoModel(transport)
         stack.push_async_callback(demo.close)

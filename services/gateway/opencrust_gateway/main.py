@@ -1,5 +1,6 @@
 """Starting the gateway: settings, parts, one listening socket; and stopping it."""
 
+import asyncio
 import errno
 import logging
 import ssl
@@ -7,6 +8,7 @@ import ssl
 from aiohttp import web
 
 from opencrust import service
+from opencrust.credentials import Credentials, LeakDetector
 from opencrust.service import SettingsError
 from opencrust_gateway.app import Gateway
 from opencrust_gateway.settings import GatewaySettings, from_environment
@@ -24,12 +26,18 @@ async def run(context: service.Context) -> None:
     Raises SettingsError where the settings are wrong or would not be safe, OSError where the port is taken.
     """
     settings = from_environment(context.environment)
+    credentials = Credentials(context.bus, context.identity)
+    detector = LeakDetector()
+    context.redactor.add_detector(detector.spans)
     gateway = Gateway(context.bus, settings, context.spawn)
     context.facts = gateway.facts
     runner = web.AppRunner(
         gateway.app(), access_log=None, keepalive_timeout=IDLE_SECONDS, shutdown_timeout=SHUTDOWN_SECONDS
     )
+    following: asyncio.Task[None] | None = None
     try:
+        await credentials.start()
+        following = context.spawn(detector.follow(credentials))
         await gateway.start()
         await runner.setup()
         await listen(runner, settings)
@@ -40,6 +48,9 @@ async def run(context: service.Context) -> None:
     finally:
         await runner.cleanup()
         await gateway.stop()
+        if following is not None:
+            following.cancel()
+        await credentials.close()
 
 
 async def listen(runner: web.AppRunner, settings: GatewaySettings) -> None:
