@@ -241,6 +241,20 @@ async def test_a_message_of_nothing_that_can_be_read_is_answered_so(
     assert "only text" in reply.text
 
 
+async def test_a_reply_shows_all_that_it_holds(
+    bus_server: BusServer, simulator: ModelSimulator, talk: Talk, tmp_path: Path
+) -> None:
+    """Control characters, each six bytes of JSON, neither reach a terminal nor swell the session beyond what fits."""
+    await configure(bus_server, provider(simulator, "say:" + "\x01\x1b[31m\u202e" * 25))
+    async with agent(bus_server, tmp_path):
+        await talk.say(inbound(1, "hello"))
+        reply = await talk.hear()
+    assert reply.finish is Finish.COMPLETE
+    assert reply.text.startswith("[31m[31m")
+    assert not {"\x01", "\x1b", "\u202e"} & set(reply.text)
+    assert len(simulator.requests) == 1
+
+
 async def test_the_session_of_a_passing_client_is_not_kept(
     bus_server: BusServer, simulator: ModelSimulator, talk: Talk, tmp_path: Path
 ) -> None:
@@ -294,7 +308,7 @@ async def test_the_sender_of_an_unreadable_message_is_told_where_its_address_is_
     assert reply.address.conversation == "main"
 
 
-async def test_a_turn_that_keeps_failing_is_buried_after_five_tries(
+async def test_a_turn_that_keeps_failing_is_buried_after_six_tries(
     bus_server: BusServer, simulator: ModelSimulator, talk: Talk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import opencrust.bus.drain

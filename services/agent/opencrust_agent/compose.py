@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from opencrust.contracts import InboundMessage, SessionView
+from opencrust.contracts import Finish, InboundMessage, SessionView
 from opencrust_agent.models import Message, Request, assistant, user
 from opencrust_agent.sanitise import sanitise
 
@@ -13,9 +13,10 @@ def compose(
     """The request for one turn.
 
     Args:
-        history: most characters of earlier turns; the newest are kept, always in whole pairs.
+        history: most characters of earlier turns; the newest are kept, always in whole pairs. What we said in the
+            model's place, when it failed, is left out.
     """
-    exchanges = [(turn.text, turn.reply) for turn in session.turns if turn.reply]
+    exchanges = [(turn.text, turn.reply) for turn in session.turns if turn.text and turn.finish is not Finish.FAILED]
     past = [*_from_client(message), *_pairs(exchanges, history)]
     return Request(instructions, (*past, user(sanitise(message.text))), max_tokens=max_tokens)
 

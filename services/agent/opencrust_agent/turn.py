@@ -37,8 +37,8 @@ from opencrust_agent.think import Answer, think
 
 log = logging.getLogger(__name__)
 
-MAX_ATTEMPTS = 5
-"""After so many deaths or failures on one message it is a dead letter, and the conversation goes on."""
+MAX_ATTEMPTS = 6
+"""A message that was tried so often without an answer is a dead letter, and the conversation goes on."""
 NOTHING_TO_READ = "I can read only text so far, and there is none in this message."
 TOO_LONG = "\n\n(cut here: too long)"
 
@@ -74,8 +74,8 @@ class Turns:
             BusError: a dead letter could not be buried; the message comes again.
         """
         try:
-            if work.session.attempts >= MAX_ATTEMPTS:
-                raise Refused(f"{work.session.attempts} attempts to answer it failed")
+            if work.session.attempts > MAX_ATTEMPTS:
+                raise Refused(f"{MAX_ATTEMPTS} attempts to answer it failed")
             message = authorise(work)
         except Refused as refusal:
             return await self._bury(work, refusal)
@@ -92,7 +92,7 @@ class Turns:
 
     async def _think(self, message: InboundMessage, work: Work) -> Answer:
         mind = self._mind()
-        live = Live(self._bus, work.channel, work.conv, message.id, work.session.attempts + 1)
+        live = Live(self._bus, work.channel, work.conv, message.id, work.session.attempts)
         request = compose(
             message,
             work.session,
@@ -134,8 +134,9 @@ class Turns:
 def _answered(work: Work, message_id: str, user: str, address: ReplyAddress, text: str, answer: Answer) -> SessionView:
     """The session after the turn, with its reply in the outbox. The address is the ingress's, unchanged."""
     seq = work.message.seq
-    body = cut(answer.text)
-    if body != answer.text:
+    said = sanitise(answer.text)  # what a model says can hold what no person sees, too
+    body = cut(said)
+    if body != said:
         body = cut(body, MAX_TURN_BYTES - len(TOO_LONG)) + TOO_LONG
     reply = OutboundMessage(
         id=f"re:{seq}:0",

@@ -126,9 +126,9 @@ class Consumer:
                 query = {"batch": 1, "expires": int(max(wait - 0.5, 0.5) * NANOSECONDS)}
                 await self._bus.send_for_reply(self._subject, json.dumps(query).encode(), self._inbox)
             await asyncio.wait({arriving, failed}, timeout=wait + 2, return_when=asyncio.FIRST_COMPLETED)
-            if failed.done():
-                failed.result()
             if not arriving.done():
+                if failed.done():
+                    failed.result()
                 return None
             answer = arriving.result()
         except errors.Disconnected:

@@ -163,7 +163,7 @@ class Drain:
         while message := await self._stream.next(delivery.message.subject, after=conversation.session.cursor):
             if self._stopping.is_set():
                 raise Fenced("this replica is stopping")
-            turn = asyncio.create_task(conversation.answer(message, again=delivery.deliveries > 1))
+            turn = asyncio.create_task(conversation.answer(message))
             losing = asyncio.create_task(lost.wait())
             try:
                 await asyncio.wait({turn, losing}, return_when=asyncio.FIRST_COMPLETED)
@@ -199,8 +199,12 @@ class _Conversation:
         if self.session.outbox:
             await self._publish(await self._unpublished())
 
-    async def answer(self, message: StoredMessage, *, again: bool) -> None:
-        """Run the turn of ``message``, commit it, publish its replies."""
+    async def answer(self, message: StoredMessage) -> None:
+        """Count the attempt, run the turn of ``message``, commit it, publish its replies.
+
+        Counted before it is tried, since we may die of it; and a worker that was overtaken is fenced here already,
+        before it spends anything on a model.
+        """
         template = subjects.template_of(message.subject)
         with spans.process(
             message.headers,
@@ -210,9 +214,7 @@ class _Conversation:
             stream=self._drain._durable.stream,
             sequence=message.seq,
         ):
-            if again:
-                # A worker may have died on this very message: count that before trying, since we may die as well.
-                await self._commit(self.session.model_copy(update={"attempts": self.session.attempts + 1}))
+            await self._commit(self.session.model_copy(update={"attempts": self.session.attempts + 1}))
             after = await self._drain._handler(Work(message, self._channel, self._conv, self.session))
             await self._commit(after)
             await self._publish(after.outbox)

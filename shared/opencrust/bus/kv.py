@@ -81,7 +81,7 @@ class KeyValue:
         return marker.seq
 
     async def look(self, key: str) -> tuple[Entry | None, int]:
-        """The entry, and the revision that a write must name: a marker of a deletion has one too; 0 if there is none."""
+        """The entry, and the revision that a write must name: a deletion's marker has one too; 0 for nothing."""
         stored = await self._reader.last(self._subject(key))
         if stored is None:
             return None, 0

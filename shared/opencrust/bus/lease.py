@@ -29,6 +29,7 @@ class Leases:
         self._keys = KeyValue(bus, "lease")
         self._owner = owner.encode()
         self._ttl = ttl
+        self._holds = 0
         self._markers: OrderedDict[str, int] = OrderedDict()
         """Revisions of the markers that our own releases left: whoever writes over one needs not look first."""
 
@@ -39,8 +40,10 @@ class Leases:
         Raises:
             LeaseTaken: another worker holds it.
         """
-        revision = await self._take(key)
-        held = _Held(self._keys, key, self._owner, self._ttl, revision)
+        self._holds += 1
+        owner = self._owner + b":%d" % self._holds  # two tasks of one worker are two holders
+        revision = await self._take(key, owner)
+        held = _Held(self._keys, key, owner, self._ttl, revision)
         renewing = asyncio.create_task(held.renew())
         try:
             yield held.lost
@@ -54,13 +57,13 @@ class Leases:
                 if len(self._markers) > REMEMBERED:
                     self._markers.popitem(last=False)
 
-    async def _take(self, key: str) -> int:
+    async def _take(self, key: str, owner: bytes) -> int:
         marker = self._markers.pop(key, None)
         if marker is not None:
             with suppress(errors.WrongRevision):  # the marker is gone, or somebody took the lease since
-                return await self._keys.update(key, self._owner, revision=marker, ttl=self._ttl)
+                return await self._keys.update(key, owner, revision=marker, ttl=self._ttl)
         try:
-            return await self._keys.create(key, self._owner, ttl=self._ttl)
+            return await self._keys.create(key, owner, ttl=self._ttl)
         except errors.KeyExists:
             raise LeaseTaken(key) from None
 

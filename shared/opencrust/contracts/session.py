@@ -51,7 +51,7 @@ class SessionView(Versioned):
     keep_seconds: Annotated[int, Field(ge=MIN_KEEP_SECONDS)] = 365 * DAY_SECONDS
     """The record ends so long after its last turn."""
     attempts: Annotated[int, Field(ge=0)] = 0
-    """How often a worker died, or failed, on the message after the cursor."""
+    """How often the message after the cursor was tried: more than once where a worker died, failed or was overtaken."""
 
     def answer_to(self, message_id: str) -> Turn | None:
         """The turn that answered ``message_id``, newest first, or None while it is not answered (or long past)."""

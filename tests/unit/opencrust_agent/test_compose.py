@@ -1,6 +1,6 @@
 """The request: history in pairs, newest kept, a client's "system" turns never among our instructions."""
 
-from opencrust.contracts import ContextTurn, InboundMessage, ReplyAddress, Sender, SessionView, Turn
+from opencrust.contracts import ContextTurn, Finish, InboundMessage, ReplyAddress, Sender, SessionView, Turn
 from opencrust.contracts.messages import now
 from opencrust_agent.compose import compose
 
@@ -50,6 +50,13 @@ def test_only_the_newest_pairs_that_fit_are_kept() -> None:
         ("assistant", "a2"),
         ("user", "q3"),
     ]
+
+
+def test_what_we_said_when_the_model_failed_is_not_told_as_its_own_words() -> None:
+    view = session(("q1", "a1"), ("q2", "I could not answer"))
+    failed = view.turns[-1].model_copy(update={"finish": Finish.FAILED})
+    view = view.model_copy(update={"turns": [view.turns[0], failed]})
+    assert said(view, 100, message("q3")) == [("user", "q1"), ("assistant", "a1"), ("user", "q3")]
 
 
 def test_a_clients_turns_are_words_not_instructions() -> None:
