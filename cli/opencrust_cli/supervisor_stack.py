@@ -37,6 +37,8 @@ _PASSED_ON = (
     "OTEL_EXPORTER_OTLP_ENDPOINT",
 )
 """What of the person's environment reaches the supervisor and its services. None of it is a secret."""
+VAULT_ALONE = ("OPENCRUST_VAULT_KEY_FILE", "CREDENTIALS_DIRECTORY")
+"""Where the vault's unlock key lies, if not beside the vault: paths that reach the vault and no other service."""
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -100,15 +102,18 @@ class Stack:
             environment["OPENCRUST_OTLP_ENDPOINT"] = self.otlp_endpoint
         if name == "gateway":
             environment["OPENCRUST_GATEWAY_PORT"] = str(self.gateway_port)
+        keys: tuple[Path, ...] = ()
         if name == "vault":
-            environment["OPENCRUST_VAULT_DIR"] = str(vault)
+            named = {name: self.environment[name] for name in VAULT_ALONE if self.environment.get(name)}
+            environment |= {"OPENCRUST_VAULT_DIR": str(vault), **named}
+            keys = tuple(map(Path, named.values()))
         return Program(
             name=name,
             what=Service(),
             home=self.home.path,
             directory=state,
             environment=environment,
-            read=(self.home.identity(name),),
+            read=(self.home.identity(name), *keys),
             write=(state, vault) if name == "vault" else (state,),
         )
 

@@ -9,14 +9,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+from opencrust.environment import unlock_key_in
+from opencrust.identity.files import make_private_directory
 from opencrust_cli import running
-from opencrust_cli.errors import EXIT_NOT_RUNNING, EXIT_OK, CommandError
+from opencrust_cli.errors import EXIT_NOT_RUNNING, EXIT_OK, EXIT_USAGE, CommandError
 from opencrust_cli.home import Home
 from opencrust_cli.login import print_login_link
 from opencrust_cli.supervisor import is_free
 from opencrust_cli.supervisor_child import interpreter
 from opencrust_cli.supervisor_log import TAIL_LINES, render
-from opencrust_cli.supervisor_stack import clean, nats_server
+from opencrust_cli.supervisor_stack import VAULT_ALONE, clean, nats_server
 
 GATEWAY_PORT = 3888
 READY_SECONDS = 30.0
@@ -55,6 +57,7 @@ def register(commands: Any) -> None:
 
 def _up(options: argparse.Namespace) -> int:
     home: Home = options.home
+    _check_unlock_key()
     _check_port(options.port)
     home.require_own()
     nats_server()
@@ -74,9 +77,24 @@ def _up(options: argparse.Namespace) -> int:
     os.execve(sys.executable, argv, environment)  # noqa: S606 - our own module, no shell
 
 
+def _check_unlock_key() -> None:
+    name = unlock_key_in(os.environ)
+    if name is not None:
+        raise CommandError(
+            f"{name} is set: an unlock key in an environment variable can be read by others. Unset it, and name a file "
+            "that holds the key in OPENCRUST_VAULT_KEY_FILE"
+        )
+    named = os.environ.get("OPENCRUST_VAULT_KEY_FILE")
+    if named and not Path(named).is_file():
+        raise CommandError(
+            f"OPENCRUST_VAULT_KEY_FILE names {named}, which is not a file. `opencrust vault init` makes it "
+            "together with a new vault; for a vault that has its key elsewhere, unset the variable"
+        )
+
+
 def _check_port(port: int) -> None:
     if not _LOWEST_PORT <= port < 65536:
-        raise CommandError(f"--port must be a number from {_LOWEST_PORT} to 65535")
+        raise CommandError(f"--port must be a number from {_LOWEST_PORT} to 65535", EXIT_USAGE)
     if not is_free(port):
         raise CommandError(
             f"port {port} on 127.0.0.1 is taken by another program: choose one with `opencrust up --port N`"
@@ -85,38 +103,39 @@ def _check_port(port: int) -> None:
 
 def _environment() -> dict[str, str]:
     environment = clean(os.environ)
+    # Services have other working directories.
+    environment |= {name: str(Path(os.environ[name]).absolute()) for name in VAULT_ALONE if os.environ.get(name)}
     if "PYTHONPATH" in environment:
-        # Services have other working directories.
         parts = environment["PYTHONPATH"].split(os.pathsep)
         environment["PYTHONPATH"] = os.pathsep.join(str(Path(part).absolute()) for part in parts if part)
     return environment
 
 
 def _detach(home: Home, argv: list[str], environment: dict[str, str]) -> int:
-    home.status.unlink(missing_ok=True)
-    process = subprocess.Popen(  # noqa: S603 - our own module, no shell
-        argv,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        cwd="/",
-    )
+    said = make_private_directory(home.run) / "supervisor.err"  # stays behind: what a crash says later is found there
+    with said.open("wb") as stderr:
+        process = subprocess.Popen(  # noqa: S603 - our own module, no shell
+            argv,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            start_new_session=True,
+            cwd="/",
+        )
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
-        status = running.read_status(home)
+        status = _status_of(home, process.pid)
         if process.poll() is not None:
-            assert process.stderr is not None
-            said = process.stderr.read().decode("utf-8", "replace").strip()
-            reason = status.get("failed") or said or f"the supervisor ended with code {process.returncode}"
-            raise CommandError(_why(home, status, reason))
+            words = said.read_text("utf-8", "replace").strip().removeprefix("opencrust: ")
+            reason = status.get("failed") or words or f"the supervisor ended with code {process.returncode}"
+            raise CommandError(_why(home, status, reason) if status else reason)
         if status.get("state") == "ready":
             print(f"OpenCrust runs: {status['url']}")
             print_login_link(home)
             return EXIT_OK
         time.sleep(0.02)
-    status = running.read_status(home)
+    status = _status_of(home, process.pid)
     late = [name for name, service in status.get("services", {}).items() if not service["ready"]]
     reason = f"not ready after {READY_SECONDS:.0f} s: {', '.join(late) or 'nothing has started'}"
     process.send_signal(signal.SIGTERM)
@@ -125,6 +144,12 @@ def _detach(home: Home, argv: list[str], environment: dict[str, str]) -> int:
     except subprocess.TimeoutExpired:
         process.kill()
     raise CommandError(_why(home, status, reason))
+
+
+def _status_of(home: Home, pid: int) -> dict[str, Any]:
+    """The status, if it is this supervisor's; not one that an earlier or another one wrote."""
+    status = running.read_status(home)
+    return status if status.get("supervisor", {}).get("pid") == pid else {}
 
 
 def _why(home: Home, status: dict[str, Any], reason: str) -> str:

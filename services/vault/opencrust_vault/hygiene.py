@@ -13,6 +13,7 @@ import resource
 import sys
 from collections.abc import Mapping
 
+from opencrust.environment import unlock_key_in
 from opencrust_vault.envelope import KEY, wipe
 from opencrust_vault.errors import Unsafe, VaultError
 
@@ -21,7 +22,6 @@ _O_CLOEXEC = 0o2000000
 _PR_GET_DUMPABLE = 3
 _PR_SET_DUMPABLE = 4
 _MADV_DONTDUMP = 16
-_FORBIDDEN = ("KEY", "PASSPHRASE", "PASSWORD", "SECRET")
 
 
 def harden_process() -> None:
@@ -42,22 +42,16 @@ def is_dumpable() -> bool:
 def refuse_keys_in_environment(environment: Mapping[str, str]) -> None:
     """Refuse to run when somebody put an unlock key into an environment variable.
 
-    Environments are visible in /proc, in `docker inspect` and to every child process. A variable that names
-    a *file* (`…_FILE`, `…_PATH`) is fine.
-
     Raises:
         Unsafe: naming the variable, never its content.
     """
-    for name in sorted(environment):
-        words = name.upper()
-        if not words.startswith("OPENCRUST_") or words.endswith(("_FILE", "_PATH")):
-            continue
-        if ("VAULT" in words or "UNLOCK" in words or "RECOVERY" in words) and words.endswith(_FORBIDDEN):
-            raise Unsafe(
-                f"{name} is set: an unlock key in an environment variable can be read by others. "
-                "Remove the variable and give the key as a file: vault/unlock.key, a compose secret or a systemd "
-                "credential"
-            )
+    name = unlock_key_in(environment)
+    if name is not None:
+        raise Unsafe(
+            f"{name} is set: an unlock key in an environment variable can be read by others. "
+            "Remove the variable and give the key as a file: vault/unlock.key, a compose secret or a systemd "
+            "credential"
+        )
 
 
 class KeyMemory:

