@@ -244,6 +244,13 @@ main() {
         esac
         shift
     done
+    for rest in "$@"; do
+        case $rest in
+        --demo | --no-demo | --home | --home=* | --python | --python=* | --uninstall)
+            fail 2 "$rest is for the installer: put it before the options of \`opencrust up\`"
+            ;;
+        esac
+    done
     case $home in
     "" | /) fail 2 "--home must be a folder of its own" ;;
     /*) ;;
@@ -291,7 +298,11 @@ main() {
         exec "$home/bin/opencrust" up "$@"
     fi
     step "OpenCrust $("$env/bin/python" -I -c 'import opencrust; print(opencrust.__version__)') is installed in $home"
-    say "start it:  $command up"
+    if "$home/bin/opencrust" status >/dev/null 2>&1; then
+        say "it runs with what was installed before: restart it:  $command down && $command up --detach"
+    else
+        say "start it:  $command up"
+    fi
 }
 
 main "$@"
