@@ -2,13 +2,12 @@
 
 import argparse
 import datetime as dt
-import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from typing import Any
 
 import opencrust
@@ -16,9 +15,11 @@ from opencrust.config import ConfigError, Configuration
 from opencrust.confine import landlock_abi
 from opencrust.identity import Identity, IdentityError
 from opencrust_cli import running
-from opencrust_cli.errors import EXIT_FAILED, EXIT_OK, CommandError
+from opencrust_cli.errors import CommandError
+from opencrust_cli.findings import Finding, show
 from opencrust_cli.home import Home
 from opencrust_cli.supervisor import is_free
+from opencrust_cli.supervisor_child import is_installed
 from opencrust_cli.supervisor_stack import BUS, nats_server
 from opencrust_cli.up import GATEWAY_PORT
 
@@ -30,16 +31,6 @@ _LOW_DISK = 1024**3
 _PRIVATE = ("ca", "identity", "vault", "config", "run", "state", "log", "bus")
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at. `ok` is None where it is weaker than it could be, but works."""
-
-    name: str
-    ok: bool | None
-    detail: str
-    advice: str = ""
-
-
 def register(commands: Any) -> None:
     """Add the command to the parser."""
     form = argparse.RawDescriptionHelpFormatter
@@ -49,16 +40,7 @@ def register(commands: Any) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    findings = list(examine(options.home))
-    if options.json:
-        print(json.dumps({"findings": [asdict(finding) for finding in findings]}))
-    else:
-        for finding in findings:
-            mark = {True: "ok  ", None: "note", False: "BAD "}[finding.ok]
-            print(
-                f"{mark}  {finding.name}: {finding.detail}" + (f"\n      → {finding.advice}" if finding.advice else "")
-            )
-    return EXIT_FAILED if any(finding.ok is False for finding in findings) else EXIT_OK
+    return show(examine(options.home), as_json=options.json)
 
 
 def examine(home: Home) -> Iterator[Finding]:
@@ -75,6 +57,7 @@ def examine(home: Home) -> Iterator[Finding]:
     yield _configuration(home)
     yield from _certificates(home)
     yield from _running(home)
+    yield from _vault(home)
 
 
 def _landlock() -> Finding:
@@ -166,3 +149,14 @@ def _running(home: Home) -> Iterator[Finding]:
         yield Finding("services", False, f"not ready: {', '.join(late)}", f"opencrust logs {late[0]}")
     else:
         yield Finding("services", True, f"{len(status['services'])} ready at {status['url']}")
+
+
+def _vault(home: Home) -> Iterator[Finding]:
+    if not is_installed("vault"):
+        yield Finding("vault", None, "not installed", "run ./install.sh again")
+        return
+    from opencrust_cli import vault_checks
+
+    # A doctor asks nothing: a vault that does not run is looked at from outside.
+    for finding in vault_checks.examine(home.path, inside=running.find(home) is not None):
+        yield finding if finding.name == "vault" else replace(finding, name=f"vault, {finding.name}")

@@ -36,6 +36,7 @@ FAMILIES = {
     "providers": "providers",
     "token": "tokens",
     "vault": "vault",
+    "audit": "audit",
     "dlq": "dlq",
     "assess": "assess",
     "doctor": "doctor",

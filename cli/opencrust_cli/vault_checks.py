@@ -3,12 +3,12 @@
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from opencrust_cli.errors import EXIT_FAILED, EXIT_OK, CommandError
+from opencrust_cli.findings import Finding, show
 from opencrust_cli.vault_access import paths_of, perform
 from opencrust_vault.errors import VaultError
 from opencrust_vault.paths import Paths
@@ -20,16 +20,6 @@ every record that was removed, changed, reordered or cut off.
 
 exit codes: 0 whole · 1 something is wrong with the record"""
 _MONTHS = 180 * 86400
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at. `ok` is None where it is weaker than it could be, but works."""
-
-    name: str
-    ok: bool | None
-    detail: str
-    advice: str = ""
 
 
 def register(actions: Any) -> None:
@@ -52,7 +42,7 @@ def register(actions: Any) -> None:
 def run_audit(options: argparse.Namespace) -> int:
     """Handler of `vault audit`."""
     if options.verify:
-        return _verify(options)
+        return verify(options)
     filters = {name: getattr(options, name) for name in ("service", "name", "event")}
     found = perform(options.home.path, "audit", limit=options.limit, **filters)
     if options.json:
@@ -65,7 +55,8 @@ def run_audit(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _verify(options: argparse.Namespace) -> int:
+def verify(options: argparse.Namespace) -> int:
+    """Handler of `vault audit --verify` and `audit verify`."""
     result = perform(options.home.path, "audit-verify")
     if options.json:
         print(json.dumps(result))
@@ -77,20 +68,15 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    findings = list(examine(options.home.path))
-    if options.json:
-        print(json.dumps({"findings": [asdict(finding) for finding in findings]}))
-    else:
-        for finding in findings:
-            mark = {True: "ok  ", None: "note", False: "BAD "}[finding.ok]
-            print(
-                f"{mark}  {finding.name}: {finding.detail}" + (f"\n      → {finding.advice}" if finding.advice else "")
-            )
-    return EXIT_FAILED if any(finding.ok is False for finding in findings) else EXIT_OK
+    return show(examine(options.home.path), as_json=options.json)
 
 
-def examine(home: Path) -> Iterator[Finding]:
-    """Everything that is looked at; also for `opencrust doctor`."""
+def examine(home: Path, *, inside: bool = True) -> Iterator[Finding]:
+    """Everything that is looked at; also for `opencrust doctor`.
+
+    Args:
+        inside: look at what is in it too; where the vault does not run, this opens it and may ask for the passphrase.
+    """
     paths = paths_of(home)
     if not paths.file.exists():
         yield Finding("vault", None, "there is none yet", "`opencrust up` or `opencrust vault init` makes it")
@@ -103,6 +89,8 @@ def examine(home: Path) -> Iterator[Finding]:
     yield from _slots(paths, kinds)
     yield from _modes(paths)
     yield _swap()
+    if not inside:
+        return
     try:
         yield from _inside(home)
     except CommandError as error:

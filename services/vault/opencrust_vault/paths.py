@@ -55,5 +55,6 @@ class Paths:
 
     def make_directories(self) -> None:
         """Create what is missing, for the owner alone."""
-        for directory in (self.directory, self.state):
+        # The mode is not for parents that are made on the way: state/ is named, to be private too.
+        for directory in (self.state.parent.parent, self.state.parent, self.directory, self.state):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)

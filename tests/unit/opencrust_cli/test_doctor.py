@@ -4,6 +4,8 @@ from typing import Any
 
 from opencrust.identity.issuance import Issuer
 from opencrust_cli.home import Home
+from opencrust_vault import opening
+from opencrust_vault.paths import Paths
 
 
 def findings(opencrust: Callable[..., Any]) -> tuple[int, dict[str, dict[str, Any]]]:
@@ -45,3 +47,32 @@ def test_a_broken_certificate_is_bad(home: Home, opencrust: Callable[..., Any]) 
     assert code == 1
     assert found["certificates"]["ok"] is False
     assert "agent" in found["certificates"]["detail"]
+
+
+def test_the_vault_is_looked_at_too(home: Home, opencrust: Callable[..., Any]) -> None:
+    home.require_own()
+    assert findings(opencrust)[1]["vault"]["ok"] is None, "there is none yet"
+    paths = Paths.of_home(home.path, {})
+    opening.open_unattended(paths, {}).close()
+    code, found = findings(opencrust)
+    assert code == 0
+    assert found["vault"]["ok"] is True
+    assert "beside the vault" in found["vault, key file"]["detail"]
+    raw = bytearray(paths.file.read_bytes())
+    raw[3] ^= 1
+    paths.file.write_bytes(raw)
+    code, found = findings(opencrust)
+    assert code == 1
+    assert found["vault"]["ok"] is False
+
+
+def test_the_vaults_record_is_verified_by_a_short_command(home: Home, opencrust: Callable[..., Any]) -> None:
+    paths = Paths.of_home(home.path, {})
+    opening.open_unattended(paths, {}).close()
+    outcome = opencrust("audit", "verify")
+    assert (outcome.code, "whole" in outcome.out) == (0, True)
+    lines = paths.audit.read_bytes().splitlines(keepends=True)
+    paths.audit.write_bytes(b"".join(lines[1:]))
+    outcome = opencrust("audit", "verify", "--json")
+    assert outcome.code == 1
+    assert json.loads(outcome.out)["findings"]
