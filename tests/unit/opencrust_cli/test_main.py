@@ -99,7 +99,7 @@ def test_wrong_usage_ends_with_2_and_a_reason(words: tuple[str, ...], opencrust:
 
 def test_a_port_below_1024_is_refused(opencrust: Callable[..., Any]) -> None:
     outcome = opencrust("up", "--port", "80")
-    assert outcome.code == 1
+    assert outcome.code == 2
     assert "1024" in outcome.err
 
 
