@@ -113,7 +113,7 @@ def _environment() -> dict[str, str]:
 
 def _detach(home: Home, argv: list[str], environment: dict[str, str]) -> int:
     said = make_private_directory(home.run) / "supervisor.err"  # stays behind: what a crash says later is found there
-    with said.open("wb") as stderr:
+    with open(said, "wb", opener=_private) as stderr:
         process = subprocess.Popen(  # noqa: S603 - our own module, no shell
             argv,
             env=environment,
@@ -144,6 +144,10 @@ def _detach(home: Home, argv: list[str], environment: dict[str, str]) -> int:
     except subprocess.TimeoutExpired:
         process.kill()
     raise CommandError(_why(home, status, reason))
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _status_of(home: Home, pid: int) -> dict[str, Any]:

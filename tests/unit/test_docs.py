@@ -11,7 +11,9 @@ import pytest
 from opencrust_cli.main import parser
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = [ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "docs/install.md", "docs/vault.md")]
+DOCUMENTS = [
+    ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "docs/install.md", "docs/vault.md")
+]
 
 
 def commands(text: str) -> list[str]:
