@@ -56,8 +56,8 @@ async def test_one_message_is_one_trace_without_content(tmp_path: Path) -> None:
         ("process msg.in.{channel}.{conv}", "agent"),
         ("invoke_agent opencrust", "agent"),
         ("chat echo", "agent"),
-        ("send msg.out.{channel}.{conv}", "agent"),
-        ("process msg.out.{channel}.{conv}", "gateway"),
+        ("send msg.out.{channel}.{partition}.{conv}", "agent"),
+        ("process msg.out.{channel}.{partition}.{conv}", "gateway"),
     ]
     assert [(name, by_name[name].service) for name, _ in expected if name in by_name] == expected
     ids = {span.span_id for span in trace}

@@ -21,6 +21,7 @@ from opencrust.bus import (
     StreamReader,
     Timeout,
     WrongRevision,
+    subjects,
     topology,
 )
 from opencrust.bus.lease import Leases, LeaseTaken
@@ -54,7 +55,7 @@ async def test_replies_are_republished_into_the_log_and_to_the_channel(bus_serve
     agent, gateway = await bus_server.connect("agent"), await bus_server.connect("gateway")
     seen: asyncio.Queue[Message] = asyncio.Queue()
     await gateway.subscribe("log.web.*", seen.put)
-    await agent.publish_stored(f"msg.out.web.{CONV}", b"reply", message_id="re:1:0")
+    await agent.publish_stored(subjects.msg_out("web", CONV), b"reply", message_id="re:1:0")
     live = await asyncio.wait_for(seen.get(), 2)
     assert (live.subject, live.data) == (f"log.web.{CONV}", b"reply")
     logged = await StreamReader(agent, "CONVLOG").last(f"log.web.{CONV}")

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from harness import BusServer
-from opencrust.bus import Bus
+from opencrust.bus import Bus, subjects
 from opencrust.bus.archive import Archive
 from opencrust.bus.registry import DLQ_DURABLE
 from opencrust_dlq.desk import Desk
@@ -20,7 +20,7 @@ async def _ask(cli: Bus, op: str, **query: object) -> dict[str, Any]:
 
 async def _publish(server: BusServer, body: bytes) -> None:
     agent = await server.connect("agent")
-    await agent.publish_stored(f"msg.out.web.{CONV}", body, message_id=f"re:{body.decode()}")
+    await agent.publish_stored(subjects.msg_out("web", CONV), body, message_id=f"re:{body.decode()}")
 
 
 async def _die_on_it(server: BusServer) -> None:
@@ -52,14 +52,14 @@ async def test_a_reply_that_its_channel_died_on_is_moved_shown_and_redriven(bus_
 
     listed = (await _ask(cli, "list"))["letters"]
     assert [(x["origin"], x["subject"], x["preview"]) for x in listed] == [
-        ("MSG_OUT/out-web", f"msg.out.web.{CONV}", "hello")
+        ("MSG_OUT/out-web", subjects.msg_out("web", CONV), "hello")
     ]
     assert listed[0]["reason"] == "delivered 5 times without success"
     shown = (await _ask(cli, "show", seq=listed[0]["seq"]))["letter"]
     assert shown["body"] == "hello"
 
     again = await _ask(cli, "redrive", seq=listed[0]["seq"])
-    assert again["redriven"]["subject"] == f"msg.out.web.{CONV}"
+    assert again["redriven"]["subject"] == subjects.msg_out("web", CONV)
     assert (await _ask(cli, "list"))["letters"] == []
     gateway = await bus_server.connect("gateway")
     delivery = await gateway.consumer("MSG_OUT", "out-web").next(wait=5)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from harness import BusServer
-from opencrust.bus import StreamReader
+from opencrust.bus import StreamReader, subjects
 from opencrust.bus.drain import Drain, Work
 from opencrust.bus.registry import AGENT_DURABLE
 from opencrust.contracts import OutboundMessage, ReplyAddress, SessionView, Turn, conversation_key, decode, encode
@@ -254,7 +254,7 @@ async def test_an_outbox_that_was_published_long_ago_is_not_published_again(bus_
     left = answer(Work(message, "web", conv, SessionView()))
     await agent.kv("sess").create(f"web.{conv}", encode(left))
     # published under no message id: as if the stream's window against duplicates were long over
-    await agent.publish_stored(f"msg.out.web.{conv}", encode(left.outbox[0]))
+    await agent.publish_stored(subjects.msg_out("web", conv), encode(left.outbox[0]))
 
     async def never(work: Work) -> SessionView:
         raise AssertionError("the turn is committed: it must not run again")

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from harness import BusServer, free_port
-from opencrust.bus import Bus
+from opencrust.bus import Bus, subjects
 from opencrust.bus.registry import IDENTITIES
 from opencrust.config import Configuration
 from opencrust.identity import Identity
@@ -88,7 +88,7 @@ async def test_the_authority_is_replaced_while_everything_runs(bus_server: BusSe
         assert agent.connected
     assert before not in [authority.fingerprint(SHA256()) for authority in identity.trusted]
     bus_server.restart()
-    await agent.publish_stored(f"msg.out.web.{'a' * 26}", b"x", message_id="after", timeout=15)
+    await agent.publish_stored(subjects.msg_out("web", "a" * 26), b"x", message_id="after", timeout=15)
     await agent.close()
     refused = command("rotate", "--home", home, "finish")
     assert refused.returncode == 1

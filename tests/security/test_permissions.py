@@ -10,7 +10,7 @@ import re
 import pytest
 
 from harness import SERVICES, BusServer
-from opencrust.bus import Bus, Message
+from opencrust.bus import Bus, Message, subjects
 from opencrust.bus.conf import rights_of
 from opencrust.bus.grants import Right
 from opencrust.bus.registry import IDENTITIES, BusIdentity, identity
@@ -133,7 +133,7 @@ async def test_no_service_can_redirect_a_reply_of_the_server(bus_server: BusServ
     asks = [local(right, identity(service)) for right in rights_of(identity(service)) if right.action == "publish"]
     targets = [
         f"msg.in.discord.{CONV}",
-        f"msg.out.discord.{CONV}",
+        subjects.msg_out("discord", CONV),
         "vault.req.agent.get",
         "_INBOX.agent.x",
         "evt.cfg.agent.providers",
@@ -208,7 +208,7 @@ async def test_the_vault_cannot_be_made_to_answer_elsewhere(bus_server: BusServe
     await agent.subscribe("_INBOX.agent.>", hear)
     await vault.subscribe("vault.req.*.*", answer, queue="vault")
     before = await _counts(provisioner.jetstream_manager())
-    for target in (f"msg.out.discord.{CONV}", "_INBOX.agent.x", f"msg.in.web.{CONV}"):
+    for target in (subjects.msg_out("discord", CONV), "_INBOX.agent.x", f"msg.in.web.{CONV}"):
         await telegram._client.publish("vault.req.channel-telegram.get", b"", reply=target)
     await telegram._barrier()
     await asyncio.sleep(0.3)

@@ -140,7 +140,7 @@ async def test_row_24_redirected_replies_carry_ciphertext_or_go_nowhere(
 
     await agent.subscribe(subjects.wildcard(subjects.CTL_STOP), note)
     asking = signed_by(bus_server.identity("agent"), KEY, "chat")
-    for target in ("ctl.stop.telegram.x", "msg.out.telegram.x", "vault.rotated.agent"):
+    for target in ("ctl.stop.telegram.x", subjects.msg_out("telegram", "x"), "vault.rotated.agent"):
         try:
             await agent._client.publish(subjects.vault_req("agent", "get"), asking.data, reply=target)
             await agent._client.flush()

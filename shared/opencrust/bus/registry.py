@@ -41,6 +41,7 @@ DAY = 24 * 60 * MINUTE
 
 BUS = BUS_ACCOUNT
 AGENT = "AGENT"
+GATEWAY = "GATEWAY"
 VAULT = "VAULT"
 SYS = "SYS"
 """The server's own account."""
@@ -140,7 +141,7 @@ STREAMS = (
         work_queue=True,
         duplicate_window=10 * MINUTE,
         discard_new=True,
-        republish=("msg.out.*.*", "log.{{wildcard(1)}}.{{wildcard(2)}}"),
+        republish=("msg.out.*.*.*", "log.{{wildcard(1)}}.{{wildcard(3)}}"),
     ),
     Stream("CONVLOG", ("log.>",), max_bytes=1024 * MiB, max_age=90 * DAY),
     Stream("DLQ", ("dlq.>",), max_bytes=256 * MiB, max_age=30 * DAY, duplicate_window=10 * MINUTE, discard_new=True),
@@ -151,6 +152,9 @@ STREAMS = (
         max_age=7 * DAY,
         work_queue=True,
     ),
+    Stream("RECEIPTS", ("receipt.>",), max_bytes=128 * MiB, max_age=7 * DAY, duplicate_window=10 * MINUTE),
+    Stream("MEDIA", ("media.>",), max_bytes=4096 * MiB, max_age=30 * DAY),
+    Stream("PLUGINS", ("plugin.>",), max_bytes=2048 * MiB, discard_new=True),
     Stream("AUDIT", ("audit.>",), max_bytes=512 * MiB, permanent=True, discard_new=True),
 )
 
@@ -161,6 +165,9 @@ BUCKETS = (
     Bucket("cfg", max_bytes=16 * MiB, history=8, republish=("$KV.cfg.>", "evt.cfg.>")),
     Bucket("access", max_bytes=64 * MiB, history=8, republish=("$KV.access.>", "evt.access.>")),
     Bucket("pairing", max_bytes=16 * MiB),
+    Bucket("approvals", max_bytes=32 * MiB, republish=("$KV.approvals.>", "evt.approvals.>")),
+    Bucket("usage", max_bytes=64 * MiB),
+    Bucket("plugins", max_bytes=16 * MiB, history=8, republish=("$KV.plugins.>", "evt.plugins.>")),
     Bucket("token", max_bytes=16 * MiB, republish=("$KV.token.>", "evt.token.>")),
 )
 
@@ -168,14 +175,32 @@ AGENT_DURABLE = Durable("MSG_IN", "agent", "msg.in.>", ack_wait=10 * SECOND)
 DLQ_DURABLE = Durable("DLQ_ADV", "dlq", "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.>", ack_wait=30 * SECOND)
 
 
-def outbound(channel: str) -> Durable:
-    """The durable from which a channel takes its replies. Five deliveries, then it is a dead letter."""
-    return Durable(
-        "MSG_OUT", f"out-{channel}", subjects.wildcard(subjects.MSG_OUT, channel=channel), 30 * SECOND, max_deliver=5
+def outbound(channel: str) -> tuple[Durable, ...]:
+    """The durables from which a channel takes its replies: one a lane, shared by all its senders.
+
+    One reply of a lane is in flight at a time. So replies of a conversation keep their order while replicas come and
+    go, and a platform's rate limit holds up one lane (research/channels.md §0.3). The gateway only settles what the log
+    has delivered: one durable, no lanes.
+
+    Platforms' channels keep a reply until it is sent or expires (a platform may be away for hours), so they bury
+    themselves what can never be sent; the gateway's is a dead letter after five deliveries.
+    """
+    if channel == "web":
+        pattern = subjects.wildcard(subjects.MSG_OUT, channel=channel)
+        return (Durable("MSG_OUT", "out-web", pattern, 30 * SECOND, max_deliver=5),)
+    return tuple(
+        Durable(
+            "MSG_OUT",
+            f"out-{channel}-{lane}",
+            subjects.wildcard(subjects.MSG_OUT, channel=channel, partition=str(lane)),
+            30 * SECOND,
+            max_ack_pending=1,
+        )
+        for lane in range(subjects.PARTITIONS)
     )
 
 
-DURABLES = (AGENT_DURABLE, DLQ_DURABLE, *(outbound(channel.name) for channel in CHANNELS))
+DURABLES = (AGENT_DURABLE, DLQ_DURABLE, *(durable for channel in CHANNELS for durable in outbound(channel.name)))
 
 
 def _vault_client(service: str) -> tuple[Grant, ...]:
@@ -191,19 +216,29 @@ def _channel_grants(channel: Channel) -> tuple[Grant, ...]:
     own = f"{name}.>"
     grants: tuple[Grant, ...] = (
         Publish(subjects.wildcard(subjects.MSG_IN, channel=name)),
-        Consume("MSG_OUT", outbound(name).name),
-        Publish(subjects.dlq("MSG_OUT", outbound(name).name)),
+        *(Consume("MSG_OUT", durable.name) for durable in outbound(name)),
+        *(Publish(subjects.dlq("MSG_OUT", durable.name)) for durable in outbound(name)),
+        Publish(subjects.wildcard(subjects.RECEIPT, channel=name)),
+        Publish(subjects.wildcard(subjects.MEDIA, channel=name)),
+        ReadLast("MEDIA", subjects.wildcard(subjects.MEDIA, channel=name)),
         Subscribe(subjects.wildcard(subjects.EVT_CONV, channel=name), AGENT),
         Subscribe(subjects.wildcard(subjects.EVT_CFG, service=service)),
-        Subscribe(subjects.wildcard(subjects.EVT_ACCESS, channel=name)),
         Publish(subjects.wildcard(subjects.CTL_STOP, channel=name), AGENT),
         Publish(subjects.audit(service)),
-        ReadKeys("cfg", f"{service}.>"),
-        ReadKeys("access", own),
-        *(grant(bucket, own) for bucket in ("pairing", "lease", "ledger") for grant in (ReadKeys, WriteKeys)),
+        *(grant(bucket, own) for bucket in ("lease", "ledger") for grant in (ReadKeys, WriteKeys)),
         *_vault_client(service),
     )
-    return grants + _WEB_GRANTS if name == "web" else grants
+    return grants + (_WEB_GRANTS if name == "web" else _platform_grants(channel))
+
+
+def _platform_grants(channel: Channel) -> tuple[Grant, ...]:
+    """What a channel to strangers does besides: read who may speak, and ask the pairing desk about anybody else."""
+    return (
+        ReadKeys("cfg", f"{channel.service}.>"),
+        ReadKeys("access", f"{channel.name}.>"),
+        Subscribe(subjects.wildcard(subjects.EVT_ACCESS, channel=channel.name)),
+        Ask(subjects.wildcard(subjects.PAIR_REQ, service=channel.service), GATEWAY, share=False),
+    )
 
 
 _WEB_GRANTS: tuple[Grant, ...] = (
@@ -212,8 +247,23 @@ _WEB_GRANTS: tuple[Grant, ...] = (
     ReadKeys("sess", "web.>"),
     ReadKeys("token", ">"),
     WriteKeys("token", ">"),
+    Serve(subjects.wildcard(subjects.PAIR_REQ), GATEWAY, "pairing"),
+    *(grant(bucket, ">") for bucket in ("access", "pairing") for grant in (ReadKeys, WriteKeys)),
+    *(Inspect(f"KV_{bucket}") for bucket in ("access", "pairing", "approvals", "usage", "token", "plugins")),
+    ReadKeys("approvals", ">"),
+    ReadKeys("usage", ">"),
+    ReadKeys("plugins", ">"),
+    ReadKeys("cfg", ">"),
+    Subscribe(subjects.wildcard(subjects.EVT_ACCESS)),
+    Subscribe(subjects.wildcard(subjects.EVT_APPROVALS)),
+    Ask(subjects.wildcard(subjects.CTL_APPROVALS, service="gateway"), AGENT, share=False),
+    Ask(subjects.wildcard(subjects.CTL_PLUGINS, service="gateway"), AGENT, share=False),
+    Ask(subjects.wildcard(subjects.CTL_DLQ), BUS, share=False),
+    Inspect("AUDIT"),
+    ReadStream("AUDIT"),
 )
-"""What the gateway may do besides: follow the log of its own conversations, and keep tokens."""
+"""What the gateway may do besides: follow the log of its own conversations, keep tokens, decide who may speak (the
+pairing desk), and show its operator the state of the house."""
 
 
 def _identities() -> tuple[BusIdentity, ...]:
@@ -260,6 +310,16 @@ def _identities() -> tuple[BusIdentity, ...]:
             WriteKeys("sess", ">"),
             ReadKeys("lease", "conv.>"),
             WriteKeys("lease", "conv.>"),
+            Publish(subjects.wildcard(subjects.MSG_IN)),
+            ReadLast("MEDIA", subjects.wildcard(subjects.MEDIA)),
+            ReadLast("PLUGINS", subjects.wildcard(subjects.PLUGIN)),
+            *(grant(bucket, ">") for bucket in ("approvals", "usage", "plugins") for grant in (ReadKeys, WriteKeys)),
+            *(Inspect(f"KV_{bucket}") for bucket in ("approvals", "usage", "plugins")),
+            Serve(subjects.wildcard(subjects.CTL_APPROVALS), AGENT, "agent"),
+            Serve(subjects.wildcard(subjects.CTL_PLUGINS), AGENT, "agent"),
+            ReadKeys("access", ">"),
+            Subscribe(subjects.wildcard(subjects.EVT_ACCESS)),
+            Subscribe(subjects.wildcard(subjects.EVT_PLUGINS)),
             ReadKeys("cfg", "agent.>"),
             Subscribe(subjects.wildcard(subjects.EVT_CFG, service="agent")),
             *_vault_client("agent"),
@@ -275,6 +335,14 @@ def _identities() -> tuple[BusIdentity, ...]:
             ReadKeys("cfg", ">"),
             Publish(subjects.wildcard(subjects.CTL_STOP), AGENT),
             Ask(subjects.wildcard(subjects.CTL_DLQ), BUS, share=False),
+            Ask(subjects.wildcard(subjects.CTL_APPROVALS, service="cli"), AGENT, share=False),
+            Ask(subjects.wildcard(subjects.CTL_PLUGINS, service="cli"), AGENT, share=False),
+            Ask(subjects.wildcard(subjects.PAIR_REQ, service="cli"), GATEWAY, share=False),
+            Publish(subjects.wildcard(subjects.PLUGIN)),
+            *(ReadKeys(bucket, ">") for bucket in ("access", "usage", "plugins", "approvals")),
+            *(Inspect(f"KV_{bucket}") for bucket in ("access", "usage", "plugins", "approvals")),
+            Inspect("AUDIT"),
+            ReadStream("AUDIT"),
         ),
         tool=True,
     )

@@ -5,16 +5,28 @@ low-cardinality names of spans, the channels of the AsyncAPI document, and the r
 """
 
 import re
+import zlib
+
+PARTITIONS = 16
+"""Replies of one channel go out in so many lanes, each in order: a conversation always takes the same one."""
 
 MSG_IN = "msg.in.{channel}.{conv}"
-MSG_OUT = "msg.out.{channel}.{conv}"
+MSG_OUT = "msg.out.{channel}.{partition}.{conv}"
 LOG = "log.{channel}.{conv}"
 EVT_CONV = "evt.conv.{channel}.{conv}"
 EVT_CFG = "evt.cfg.{service}.{key+}"
 EVT_ACCESS = "evt.access.{channel}.{key+}"
+EVT_APPROVALS = "evt.approvals.{id}"
+EVT_PLUGINS = "evt.plugins.{key+}"
 EVT_TOKEN = "evt.token.{id}"  # noqa: S105 - a subject, no password
 CTL_STOP = "ctl.stop.{channel}.{conv}"
 CTL_DLQ = "ctl.dlq.{op}"
+CTL_APPROVALS = "ctl.approvals.{service}.{op}"
+CTL_PLUGINS = "ctl.plugins.{service}.{op}"
+PAIR_REQ = "pair.req.{service}.{op}"
+RECEIPT = "receipt.{channel}.{conv}"
+MEDIA = "media.{channel}.{sha256}.{part}"
+PLUGIN = "plugin.{sha256}.{part}"
 VAULT_REQ = "vault.req.{service}.{op}"
 VAULT_ROTATED = "vault.rotated.{service}"
 AUDIT = "audit.{service}"
@@ -27,9 +39,17 @@ TEMPLATES = (
     EVT_CONV,
     EVT_CFG,
     EVT_ACCESS,
+    EVT_APPROVALS,
+    EVT_PLUGINS,
     EVT_TOKEN,
     CTL_STOP,
     CTL_DLQ,
+    CTL_APPROVALS,
+    CTL_PLUGINS,
+    PAIR_REQ,
+    RECEIPT,
+    MEDIA,
+    PLUGIN,
     VAULT_REQ,
     VAULT_ROTATED,
     AUDIT,
@@ -53,8 +73,13 @@ def msg_in(channel: str, conv: str) -> str:
 
 
 def msg_out(channel: str, conv: str) -> str:
-    """Where the agent stores a reply. Stream MSG_OUT, a work queue."""
-    return _fill(MSG_OUT, channel=channel, conv=conv)
+    """Where the agent stores a reply. Stream MSG_OUT, a work queue, in the conversation's own lane."""
+    return _fill(MSG_OUT, channel=channel, partition=str(partition(conv)), conv=conv)
+
+
+def partition(conv: str) -> int:
+    """The lane of a conversation, 0 to :data:`PARTITIONS` - 1: CRC-32 of its key, the same in every process."""
+    return zlib.crc32(conv.encode()) % PARTITIONS
 
 
 def log(channel: str, conv: str) -> str:
@@ -75,6 +100,36 @@ def ctl_stop(channel: str, conv: str) -> str:
 def ctl_dlq(op: str) -> str:
     """Requests to the dead-letter mover."""
     return _fill(CTL_DLQ, op=op)
+
+
+def ctl_approvals(service: str, op: str) -> str:
+    """Questions of one service to the agent about approvals."""
+    return _fill(CTL_APPROVALS, service=service, op=op)
+
+
+def ctl_plugins(service: str, op: str) -> str:
+    """Questions of one service to the agent about plugins."""
+    return _fill(CTL_PLUGINS, service=service, op=op)
+
+
+def pair_req(service: str, op: str) -> str:
+    """Questions of one service to the gateway's pairing desk."""
+    return _fill(PAIR_REQ, service=service, op=op)
+
+
+def receipt(channel: str, conv: str) -> str:
+    """Where a channel says what became of a reply. Stream RECEIPTS."""
+    return _fill(RECEIPT, channel=channel, conv=conv)
+
+
+def media(channel: str, sha256: str, part: int) -> str:
+    """One part of an attachment's bytes. Stream MEDIA."""
+    return _fill(MEDIA, channel=channel, sha256=sha256, part=str(part))
+
+
+def plugin(sha256: str, part: int) -> str:
+    """One part of a plugin's component. Stream PLUGINS."""
+    return _fill(PLUGIN, sha256=sha256, part=str(part))
 
 
 def vault_req(service: str, op: str) -> str:

@@ -11,15 +11,19 @@ Every message is one JSON object in UTF-8 with a ``v`` (version) field. The poli
 models and from the subject registry into ``docs/contracts``; ``--check`` fails when the files there have drifted.
 """
 
+from opencrust.contracts.approvals import Approval, ApprovalsReply, ApprovalState, Decision
 from opencrust.contracts.base import ContractError, Malformed, TooLarge, UnknownVersion, decode, encode
 from opencrust.contracts.conversation import conversation_key
 from opencrust.contracts.events import EventType, TurnEvent
 from opencrust.contracts.messages import (
+    ApprovalCard,
     Attachment,
     ContextTurn,
+    Delivery,
     Finish,
     InboundMessage,
     OutboundMessage,
+    Receipt,
     ReplyAddress,
     Sender,
     Source,
@@ -29,14 +33,21 @@ from opencrust.contracts.messages import (
 from opencrust.contracts.session import SessionView, Turn
 
 __all__ = [
+    "Approval",
+    "ApprovalCard",
+    "ApprovalState",
+    "ApprovalsReply",
     "Attachment",
     "ContextTurn",
     "ContractError",
+    "Decision",
+    "Delivery",
     "EventType",
     "Finish",
     "InboundMessage",
     "Malformed",
     "OutboundMessage",
+    "Receipt",
     "ReplyAddress",
     "Sender",
     "SessionView",

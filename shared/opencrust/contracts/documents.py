@@ -11,10 +11,10 @@ import opencrust
 from opencrust.bus import subjects
 from opencrust.bus.conf import rights_of
 from opencrust.bus.registry import IDENTITIES, STREAMS
-from opencrust.contracts import InboundMessage, OutboundMessage, SessionView, TurnEvent
+from opencrust.contracts import Approval, InboundMessage, OutboundMessage, Receipt, SessionView, TurnEvent
 from opencrust.contracts.base import Versioned
 
-MODELS: tuple[type[Versioned], ...] = (InboundMessage, OutboundMessage, TurnEvent, SessionView)
+MODELS: tuple[type[Versioned], ...] = (Approval, InboundMessage, OutboundMessage, Receipt, TurnEvent, SessionView)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,17 @@ CHANNELS = (
     ChannelDoc(subjects.EVT_CONV, "Live events of a running turn; lossy by design.", TurnEvent),
     ChannelDoc(subjects.EVT_CFG, "The person's configuration for one service, whenever it changes."),
     ChannelDoc(subjects.EVT_ACCESS, "Who may speak on a channel, whenever it changes."),
+    ChannelDoc(subjects.EVT_APPROVALS, "An approval was asked for, decided, or expired.", Approval),
+    ChannelDoc(subjects.EVT_PLUGINS, "A plugin was installed, granted, disabled or removed."),
     ChannelDoc(subjects.EVT_TOKEN, "A token was made, changed or revoked."),
     ChannelDoc(subjects.CTL_STOP, "Stops the running turn of a conversation. Empty body."),
     ChannelDoc(subjects.CTL_DLQ, "Requests to the dead-letter mover: list, show, redrive."),
+    ChannelDoc(subjects.CTL_APPROVALS, "Requests to the agent: list approvals, decide one."),
+    ChannelDoc(subjects.CTL_PLUGINS, "Requests to the agent: inspect, install, list, call, disable, remove plugins."),
+    ChannelDoc(subjects.PAIR_REQ, "Requests to the gateway's pairing desk: who may speak on a channel."),
+    ChannelDoc(subjects.RECEIPT, "What became of a reply on its platform.", Receipt),
+    ChannelDoc(subjects.MEDIA, "A part of an attachment's bytes, under the SHA-256 of the whole."),
+    ChannelDoc(subjects.PLUGIN, "A part of a plugin's component, under the SHA-256 of the whole."),
     ChannelDoc(subjects.VAULT_REQ, "Signed requests to the vault; the reply is sealed to the asker's fresh key."),
     ChannelDoc(subjects.VAULT_ROTATED, "The vault says that a credential of this service changed; signed."),
     ChannelDoc(subjects.AUDIT, "Audit records; the stream can be neither purged nor deleted."),

@@ -19,7 +19,9 @@ class EventType(StrEnum):
     RESET = "reset"
     """Discard what was shown in this attempt; the answer starts over (another model took over)."""
     TOOL = "tool"
-    """A tool step; ``data`` says which and how it ended."""
+    """A tool step; ``data`` holds ``call`` (id), ``tool``, ``state`` (started, done, failed, denied, waiting), and,
+    where it may be shown, ``arguments`` (JSON, secrets redacted) and ``summary`` (a line of the result).
+    """
     FINISHED = "finished"
     """The turn ended; the reply comes, or came, on its own subject."""
 

@@ -29,6 +29,8 @@ class Source(StrEnum):
     USER = "user"
     API = "api"
     SCHEDULE = "schedule"
+    APPROVAL = "approval"
+    """The agent's own: an approval of this conversation was decided; the suspended turn goes on."""
 
 
 class Trust(StrEnum):
@@ -111,6 +113,8 @@ class InboundMessage(Versioned):
     received_time: AwareDatetime
     source: Source = Source.USER
     trust: Trust = Trust.UNKNOWN
+    approval: PlatformId | None = None
+    """Of a message of source ``approval``: which one. What was decided stands in the bucket ``approvals``, not here."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "InboundMessage":
@@ -137,6 +141,19 @@ class InboundMessage(Versioned):
         return f"{self.channel}:{self.account}:{self.id}"
 
 
+class ApprovalCard(Contract):
+    """A question to a person: may this be done? Shown with two buttons where the platform has them.
+
+    Pressing one means the text ``/approve <id>`` or ``/deny <id>`` from whoever pressed it.
+    """
+
+    id: Annotated[str, StringConstraints(pattern=r"^[a-z2-7]{16}$")]
+    tool: Annotated[str, StringConstraints(max_length=128)]
+    lines: Annotated[list[Annotated[str, StringConstraints(max_length=500)]], Field(max_length=40)]
+    """What exactly would be done: plain text, control characters escaped."""
+    expires: AwareDatetime
+
+
 class Usage(Contract):
     """Tokens that a turn cost."""
 
@@ -145,7 +162,7 @@ class Usage(Contract):
 
 
 class OutboundMessage(Versioned):
-    """One reply. Travels on ``msg.out.<channel>.<conv>`` and is kept in CONVLOG.
+    """One reply. Travels on ``msg.out.<channel>.<lane>.<conv>`` and is kept in CONVLOG.
 
     ``id`` is ``re:<stream sequence of the message answered>:<part>``: the same however often the turn is run, so a
     reply is stored once.
@@ -158,8 +175,11 @@ class OutboundMessage(Versioned):
     finish: Finish = Finish.COMPLETE
     model: str = ""
     usage: Usage = Usage()
+    attachments: Annotated[list[Attachment], Field(max_length=MAX_ATTACHMENTS)] = []
+    approval: ApprovalCard | None = None
     created_time: AwareDatetime
     expires_time: AwareDatetime | None = None
+    """After this the reply is stale: its channel drops it, with a receipt that says so."""
 
     @property
     def answered_seq(self) -> int:
@@ -167,6 +187,29 @@ class OutboundMessage(Versioned):
         kind, _, rest = self.id.partition(":")
         seq = rest.partition(":")[0]
         return int(seq) if kind == "re" and seq.isascii() and seq.isdigit() else 0
+
+
+class Delivery(StrEnum):
+    """What became of one part of a reply on its platform."""
+
+    SENT = "sent"
+    FAILED = "failed"
+    """For good: the platform refused it, or it expired before it could be sent."""
+    UNKNOWN = "unknown"
+    """The platform may have it: the connection ended before it said so, and it has no key to ask by."""
+
+
+class Receipt(Versioned):
+    """What a channel did with one part of a reply. Travels on ``receipt.<channel>.<conv>``."""
+
+    reply_id: PlatformId
+    part: Annotated[int, Field(ge=0)] = 0
+    parts: Annotated[int, Field(ge=1)] = 1
+    state: Delivery
+    platform_id: PlatformId | None = None
+    attempts: Annotated[int, Field(ge=1)] = 1
+    reason: Annotated[str, StringConstraints(max_length=500)] = ""
+    at: AwareDatetime
 
 
 def now() -> datetime:

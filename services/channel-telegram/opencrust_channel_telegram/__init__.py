@@ -1,0 +1,1 @@
+"""OpenCrust's Telegram adapter: its events become messages on the bus, replies on the bus become its messages."""
