@@ -52,6 +52,6 @@ def test_operations_follow_the_permissions() -> None:
     assert isinstance(operations, dict)
     assert "gateway.send.msg.in" in operations
     assert "agent.send.msg.out" in operations
-    assert "agent.send.msg.in" not in operations
+    assert "vault.send.msg.in" not in operations
     assert "vault.receive.vault.req" in operations
     assert [name for name in operations if name.endswith("send.vault.rotated")] == ["vault.send.vault.rotated"]
