@@ -263,3 +263,15 @@ async def test_the_socket_refuses_who_has_no_key(vault: VaultProcess) -> None:
     with pytest.raises(NotFound):
         await asyncio.to_thread(vault.admin, "get-info", name="absent")
     assert "locked" in await asyncio.to_thread(vault.admin, "status")
+
+
+async def test_the_gateway_may_show_names_and_nothing_more(bus_server: BusServer, vault: VaultProcess) -> None:
+    await asyncio.to_thread(vault.set, KEY, b"value")
+    gateway = Credentials(await bus_server.connect("gateway"), bus_server.identity("gateway"))
+    (known,) = await gateway.names()
+    assert (known["name"], known["version"], known["readers"]) == (KEY, 1, ["agent"])
+    with pytest.raises(CredentialDenied):
+        await gateway.get(KEY, purpose="show")
+    agent = Credentials(await bus_server.connect("agent"), bus_server.identity("agent"))
+    with pytest.raises(CredentialDenied):
+        await agent.names()

@@ -354,3 +354,16 @@ async def test_fingerprints_go_to_watchers_only(house: House) -> None:
     assert watch.find(TELEGRAM_TOKEN.hex())
     refused = await house.get(house.telegram, None, "watch", op="fingerprints")  # type: ignore[arg-type]
     assert refused.status is Status.DENIED
+
+
+async def test_names_go_to_observers_only_and_bring_no_value(house: House) -> None:
+    gateway = Party(house.authority, "gateway")
+    answer = await house.get(gateway, None, "show", op="names")  # type: ignore[arg-type]
+    assert answer.status is Status.OK
+    assert [one["name"] for one in json.loads(answer.value)] == ["channel.telegram.token", NAME]
+    for value in (PROVIDER_KEY, TELEGRAM_TOKEN):
+        assert value not in answer.value
+    for party in (house.agent, house.telegram):
+        refused = await house.get(party, None, "show", op="names")  # type: ignore[arg-type]
+        assert (refused.status, refused.value) == (Status.DENIED, b"")
+    assert (await house.get(gateway, NAME, "show")).status is Status.DENIED

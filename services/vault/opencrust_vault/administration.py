@@ -13,6 +13,7 @@ from opencrust_vault import audit, policy
 from opencrust_vault.document import check_name
 from opencrust_vault.errors import BadValue, NotFound
 from opencrust_vault.handout import fingerprint_id
+from opencrust_vault.inventory import inventory
 from opencrust_vault.leases import Leases
 from opencrust_vault.opening import OpenVault, read_head
 from opencrust_vault.policy import Policy
@@ -122,20 +123,7 @@ class Administration:
         return {"versions": versions}
 
     async def _list(self, arguments: JSON) -> JSON:
-        found = []
-        for name in await self._vault.backend.names():
-            info = await self._vault.backend.info(name)
-            readers = sorted(policy.readers(self._rules, name))
-            found.append(
-                {
-                    "name": name,
-                    "version": info.current,
-                    "created": info.created,
-                    "expires": info.expires,
-                    "readers": readers,
-                }
-            )
-        return {"secrets": found}
+        return {"secrets": await inventory(self._vault.backend, self._rules)}
 
     async def _get_info(self, arguments: JSON) -> JSON:
         name = check_name(arguments.get("name"))

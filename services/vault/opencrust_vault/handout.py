@@ -29,6 +29,7 @@ from opencrust_vault import policy
 from opencrust_vault.audit import AuditFailed, AuditLog
 from opencrust_vault.backend import Backend
 from opencrust_vault.errors import NotFound, VaultError
+from opencrust_vault.inventory import inventory
 from opencrust_vault.leases import Leases
 from opencrust_vault.policy import Policy
 from opencrust_vault.rate import Buckets, Limit
@@ -152,6 +153,8 @@ class Desk:
     async def _granted(self, signed: SignedRequest, holder: Holder) -> bytes:
         if signed.request.op == "fingerprints":
             return await self._granted_fingerprints(signed, holder)
+        if signed.request.op == "names":
+            return await self._granted_names(signed, holder)
         request, service = signed.request, holder.service
         if request.name is None:
             raise Refused(Status.DENIED, "no credential is named")
@@ -221,10 +224,27 @@ class Desk:
             for value in values.values():
                 if isinstance(value, bytearray):
                     value[:] = bytes(len(value))
-        lease = Lease(name="fingerprints", version=1, lease="", ttl=3600, not_after=int((self.now() + 86400) * 1000))
-        body = _sealed(signed, lease, encoded)
+        return self._told(signed, holder, encoded)
+
+    async def _granted_names(self, signed: SignedRequest, holder: Holder) -> bytes:
+        service = holder.service
+        if not self.policy.observes(service):
+            raise Refused(Status.DENIED, "not an observer")
+        if not self.buckets.take((service, "names"), Limit(1, 20), self.monotonic()):
+            raise Refused(Status.BUSY, "too many requests for names")
         try:
-            self.audit.append("fingerprints", service=service, certificate=holder.fingerprint.hex())
+            found = await inventory(self.backend, self.policy)
+        except VaultError as error:
+            raise Refused(Status.UNAVAILABLE, type(error).__name__) from None
+        return self._told(signed, holder, bytearray(json.dumps(found).encode()))
+
+    def _told(self, signed: SignedRequest, holder: Holder, about: bytearray) -> bytes:
+        """What concerns all secrets, sealed, on the record under the operation's name."""
+        op = signed.request.op
+        lease = Lease(name=op, version=1, lease="", ttl=3600, not_after=int((self.now() + 86400) * 1000))
+        body = _sealed(signed, lease, about)
+        try:
+            self.audit.append(op, service=holder.service, certificate=holder.fingerprint.hex())
         except AuditFailed:
             raise Refused(Status.UNAVAILABLE, "the audit log cannot be written") from None
         return body

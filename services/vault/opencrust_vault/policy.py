@@ -50,13 +50,19 @@ class Grant(BaseModel):
 
 
 class Policy(BaseModel):
-    """All grants, who receives fingerprints, and which certificates are not accepted any more."""
+    """Who may have which secret, and which certificates are not accepted any more.
+
+    Attributes:
+        watchers: services that receive the fingerprints of all secrets.
+        observers: services that may show a person which secrets there are: names, never values.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     version: Literal[1] = 1
     grants: tuple[Grant, ...] = ()
     watchers: tuple[ServicePattern, ...] = ()
+    observers: tuple[ServicePattern, ...] = ("gateway",)
     revoked_certificates: tuple[Digest, ...] = ()
 
     @classmethod
@@ -78,6 +84,10 @@ class Policy(BaseModel):
     def watches(self, service: str) -> bool:
         """Whether `service` may have fingerprints."""
         return any(_matched(pattern, service) is not None for pattern in self.watchers)
+
+    def observes(self, service: str) -> bool:
+        """Whether `service` may know the names of all secrets."""
+        return any(_matched(pattern, service) is not None for pattern in self.observers)
 
     def with_grant(self, grant: Grant) -> "Policy":
         """Add a grant, or replace the one for the same service and secrets."""

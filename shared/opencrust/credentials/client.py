@@ -13,11 +13,13 @@ holds a connection open that a credential was rotated.
 
 import asyncio
 import contextlib
+import json
 import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
 from opentelemetry.trace import get_current_span
@@ -129,6 +131,19 @@ class Credentials:
             return FingerprintSet.decode(answer.value)
         except ValueError as error:
             raise Untrusted(str(error)) from None
+
+    async def names(self) -> list[dict[str, Any]]:
+        """What there is: name, version, created, expires (seconds since the epoch), readers. For observers; not cached.
+
+        Raises:
+            CredentialDenied, VaultUnavailable, ClockSkew, Untrusted
+        """
+        answer = await self._exchange("names", None, "show")
+        try:
+            found = json.loads(answer.value)
+        except ValueError:
+            raise Untrusted("the list of names cannot be read") from None
+        return [dict(one) for one in found]
 
     async def watch(self, update: Callable[[FingerprintSet], None]) -> None:
         """Give `update` the fingerprints now and again whenever a secret changes.

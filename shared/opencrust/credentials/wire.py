@@ -42,7 +42,7 @@ _SUITE = hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,95}$")]
 Word = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.-]{0,62}$")]
-Operation = Literal["get", "fingerprints"]
+Operation = Literal["get", "fingerprints", "names"]
 
 
 class Status(IntEnum):
@@ -67,7 +67,7 @@ class Request(_Strict):
 
     Attributes:
         v: the protocol's version.
-        op: "get" a credential, or the "fingerprints" of all.
+        op: "get" a credential, or the "fingerprints" or the "names" of all.
         service: who asks; must be what certificate, subject and broker say.
         name, version: which credential; no version means the current one.
         purpose: what it is for, as the policy calls it.
