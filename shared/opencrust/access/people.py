@@ -164,6 +164,8 @@ class PairingOutcome(StrEnum):
     """Not for this asker: blocked, or no operator."""
     DONE = "done"
     """A decision (approve, block …) took effect."""
+    UNAVAILABLE = "unavailable"
+    """It cannot be known now, and nothing was changed: ask again later."""
 
 
 class PairingRequest(Versioned):
@@ -181,9 +183,11 @@ class PairingRequest(Versioned):
 
 
 class PairingReply(Versioned):
-    """The desk's answer. ``text`` may be shown to the person as it is."""
+    """The desk's answer. ``text`` may be shown to the person as it is; where it is empty, say nothing."""
 
     outcome: PairingOutcome
     text: str = ""
+    error: Annotated[str, StringConstraints(max_length=500)] = ""
+    """What was wrong with the request itself: for the adapter's log."""
     code: Annotated[str, StringConstraints(max_length=64)] = Field(default="", repr=False)
     expires: AwareDatetime | None = None
