@@ -20,6 +20,7 @@ from opencrust_gateway.hub import Hub, Spawn
 from opencrust_gateway.limits import Limiter, address_key
 from opencrust_gateway.login import Login, cookie_name
 from opencrust_gateway.pages import Pages
+from opencrust_gateway.pairing import Desk, Wire
 from opencrust_gateway.permissions import ROUTES, Need, Route, demand
 from opencrust_gateway.settings import GatewaySettings
 from opencrust_gateway.tokenstore import TokenStore
@@ -43,6 +44,7 @@ class Gateway:
         self._live = LiveConnections(self._tokens)
         self._spawn = spawn
         self._hub = Hub(bus, spawn)
+        self._desk = Desk(bus)
         self._sockets = Sockets(self._hub, self._tokens, self._live, settings.limits)
         self._requests = Limiter(settings.limits.requests)
         self._strict = {
@@ -58,6 +60,8 @@ class Gateway:
         self._bus.on_reconnect(self._reconnected)
         self._watching = self._spawn(self._watch_tokens())
         await self._hub.start()
+        await self._desk.resume()
+        await Wire(self._bus, self._desk).start()
 
     async def stop(self) -> None:
         """End the background work. The application's shutdown has closed the connections."""
