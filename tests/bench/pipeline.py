@@ -34,6 +34,7 @@ AGENT = textwrap.dedent("""
     from opencrust.config import AgentSettings
     from opencrust.identity import Identity
     from opencrust_agent import assess
+from opencrust_agent.admission import Admissions
     from opencrust_agent.models import Attempt, Completion, TextDelta, Usage, assistant
     from opencrust_agent.screen import Screen
     from opencrust_agent.stops import Stops
@@ -51,7 +52,7 @@ AGENT = textwrap.dedent("""
         mind = Mind(Instant(), AgentSettings(), 100, 10_000, str)
         stops = Stops()
         await stops.listen(bus)
-        turns = Turns(bus, lambda: mind, stops, Screen(bus, assess.load()))
+        turns = Turns(bus, lambda: mind, stops, Screen(bus, assess.load()), Admissions(bus, People(bus)))
         await Drain(bus, AGENT_DURABLE, turns.run, slots=32, owner="bench").run()
 
     uvloop.run(main())

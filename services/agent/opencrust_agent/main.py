@@ -5,11 +5,13 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from opencrust import service
+from opencrust.access.directory import People
 from opencrust.bus.drain import Drain
 from opencrust.bus.registry import AGENT_DURABLE
 from opencrust.credentials import Credentials, LeakDetector
 from opencrust.service import Context
 from opencrust_agent import assess
+from opencrust_agent.admission import Admissions
 from opencrust_agent.demo import DemoModel
 from opencrust_agent.leases import ProviderKeys
 from opencrust_agent.minds import Minds
@@ -42,13 +44,17 @@ async def run(context: Context) -> None:
         stops = Stops()
         await stops.listen(bus)
         screen = Screen(bus, _assessor(context.settings.state_dir))
-        turns = Turns(bus, lambda: minds.now, stops, screen)
+        people = People(bus)
+        await people.start()
+        admissions = Admissions(bus, people)
+        turns = Turns(bus, lambda: minds.now, stops, screen, admissions)
         slots = minds.now.settings.slots
         drain = Drain(bus, AGENT_DURABLE, turns.run, slots=slots, owner=context.instance)
         context.facts = lambda: {
             "answered": turns.answered,
             "buried": turns.buried,
             "flagged": screen.flagged,
+            "refused": admissions.refused,
             **minds.facts(),
         }
         draining = context.spawn(drain.run())

@@ -1,6 +1,6 @@
 """One turn: a stored message in, the session after it out. The stages, in order::
 
-    authorise → sanitise → assess (``screen``) → compose → think → reply
+    authorise → admission → sanitise → assess (``screen``) → compose → think → reply
 
 Each is a module of its own. What a turn may do besides its return value: show live events, and bury a dead letter
 (both are harmless when the turn runs a second time).
@@ -26,6 +26,7 @@ from opencrust.contracts import (
 from opencrust.contracts.messages import now
 from opencrust.contracts.session import MAX_TURN_BYTES, MIN_KEEP_SECONDS, cut
 from opencrust.telemetry import genai
+from opencrust_agent.admission import Admissions
 from opencrust_agent.authorise import Refused, authorise, salvage
 from opencrust_agent.compose import compose
 from opencrust_agent.live import Live
@@ -59,8 +60,11 @@ class Mind:
 class Turns:
     """Runs turns; the drain's handler."""
 
-    def __init__(self, bus: Bus, mind: Callable[[], Mind], stops: Stops, screen: Screen) -> None:
+    def __init__(
+        self, bus: Bus, mind: Callable[[], Mind], stops: Stops, screen: Screen, admissions: Admissions
+    ) -> None:
         self._bus = bus
+        self._admissions = admissions
         self._mind = mind
         self._stops = stops
         self._screen = screen
@@ -71,14 +75,16 @@ class Turns:
         """Answer one message.
 
         Raises:
-            BusError: a dead letter could not be buried; the message comes again.
+            BusError: a dead letter could not be buried, or who wrote could not be looked up; the message comes again.
         """
         try:
             if work.session.attempts > MAX_ATTEMPTS:
                 raise Refused(f"{MAX_ATTEMPTS} attempts to answer it failed")
-            message = authorise(work)
+            message = await self._admissions.check(authorise(work), work)
         except Refused as refusal:
             return await self._bury(work, refusal)
+        if message is None:
+            return _passed_over(work)
         with genai.invoke_agent("opencrust", conversation=work.conv):
             if not sanitise(message.text).strip():
                 answer = Answer(text=NOTHING_TO_READ, finish=Finish.FAILED)
@@ -125,10 +131,15 @@ class Turns:
         self.buried += 1
         sender = salvage(work)
         if sender is None:
-            return work.session.model_copy(update={"cursor": work.message.seq, "attempts": 0, "outbox": []})
+            return _passed_over(work)
         text = "I could not read or answer this message. It is kept: `opencrust dlq list` shows it to the operator."
         answer = Answer(text=text, finish=Finish.FAILED)
         return _answered(work, sender.message_id, "unknown", sender.address, "", answer)
+
+
+def _passed_over(work: Work) -> SessionView:
+    """The session after a message that gets no reply."""
+    return work.session.model_copy(update={"cursor": work.message.seq, "attempts": 0, "outbox": []})
 
 
 def _answered(work: Work, message_id: str, user: str, address: ReplyAddress, text: str, answer: Answer) -> SessionView:
