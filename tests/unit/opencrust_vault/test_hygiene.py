@@ -43,8 +43,9 @@ def test_root_cannot_read_the_page_through_proc() -> None:
     if memory.kind != "memfd_secret":
         pytest.skip("this kernel grants no memfd_secret")
     memory.hold(os.urandom(32))
-    (mapping,) = [line for line in Path("/proc/self/maps").read_text().splitlines() if "secretmem" in line]
-    start = int(mapping.split("-")[0], 16)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory._page))
+    (mapping,) = [m for m in Path("/proc/self/maps").read_text().splitlines() if m.startswith(f"{start:x}-")]
+    assert "secretmem" in mapping
     with open("/proc/self/mem", "rb") as file, pytest.raises(OSError, match="Input/output"):
         os.pread(file.fileno(), 32, start)
 
