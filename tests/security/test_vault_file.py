@@ -153,7 +153,7 @@ def test_row_09_two_key_ciphertext_meets_the_commitment(tmp_path: Path) -> None:
     assert refused("salamander", tmp_path / "v") == "Corrupt"
 
 
-@pytest.mark.parametrize("secret", [os.urandom(32), b"short", b"a" * 32, b""])
+@pytest.mark.parametrize("secret", [bytes(range(32)), b"short", b"a" * 32, b""])
 def test_row_10_wrong_short_or_poor_keys(vault: Path, secret: bytes) -> None:
     with pytest.raises(WrongKey):
         open_vault(vault, KeyFile(secret))
