@@ -41,6 +41,7 @@ OnChange = Callable[[str], Awaitable[None]]
 REPLY_TIMEOUT = 2.0
 _ATTEMPTS = 4
 _BUSY_PAUSE = 0.2
+_LONGEST_PAUSE = 5.0
 
 
 @dataclass(slots=True)
@@ -100,12 +101,8 @@ class Credentials:
         held = self._held.get(key)
         if held is not None and self._monotonic() < held.refresh:
             return held.secret
-        fetching = self._fetching.get(key)
-        if fetching is None:
-            fetching = self._fetching[key] = asyncio.create_task(self._fetch(name, purpose))
-            fetching.add_done_callback(lambda task: self._fetched(key, task))
         try:
-            return await asyncio.shield(fetching)
+            return await self._fresh(name, purpose)
         except CredentialDenied:
             raise
         except CredentialError as error:
@@ -153,6 +150,15 @@ class Credentials:
         """
         update(await self.fingerprints())
         self._watchers.append(update)
+
+    async def _fresh(self, name: str, purpose: str) -> Secret:
+        """From the vault, whatever is cached; those who ask at the same time share one request."""
+        key = (name, purpose)
+        fetching = self._fetching.get(key)
+        if fetching is None:
+            fetching = self._fetching[key] = asyncio.create_task(self._fetch(name, purpose))
+            fetching.add_done_callback(lambda task: self._fetched(key, task))
+        return await asyncio.shield(fetching)
 
     async def _fetch(self, name: str, purpose: str) -> Secret:
         try:
@@ -246,11 +252,23 @@ class Credentials:
             self._spawn(self._refresh_watchers())
 
     async def _recheck(self, name: str) -> None:
+        """Ask until the vault answers: it may find the bus again later than we do, and whoever holds a connection open
+        by an old value will not ask by himself."""
         before = {key: held.secret.version for key, held in self._held.items() if key[0] == name}
         for (_, purpose), version in before.items():
-            with contextlib.suppress(CredentialError):
-                if (await self.get(name, purpose=purpose)).version != version:
+            pause = _BUSY_PAUSE
+            while True:
+                try:
+                    changed = (await self._fresh(name, purpose)).version != version
+                except CredentialDenied:
+                    changed = True
+                except CredentialError:
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, _LONGEST_PAUSE)
+                    continue
+                if changed:
                     await self._tell(name)
+                break
 
     async def _tell(self, name: str) -> None:
         await asyncio.sleep(random.uniform(0, 0.5))  # noqa: S311 - replicas should not all ask at once
