@@ -28,13 +28,14 @@ AGENT = textwrap.dedent("""
     import asyncio, sys
     from pathlib import Path
     import uvloop
+    from opencrust.access.directory import People
     from opencrust.bus import Bus
     from opencrust.bus.drain import Drain
     from opencrust.bus.registry import AGENT_DURABLE
     from opencrust.config import AgentSettings
     from opencrust.identity import Identity
     from opencrust_agent import assess
-from opencrust_agent.admission import Admissions
+    from opencrust_agent.admission import Admissions
     from opencrust_agent.models import Attempt, Completion, TextDelta, Usage, assistant
     from opencrust_agent.screen import Screen
     from opencrust_agent.stops import Stops
