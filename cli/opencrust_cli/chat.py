@@ -10,13 +10,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from opencrust.access import ALL_SCOPES, Scope, mint_bearer
+from opencrust.access.tokenstore import TokenStore
 from opencrust.bus import Bus
 from opencrust_cli import running
 from opencrust_cli.bus import with_bus
 from opencrust_cli.chat_client import ChatError, Conversation, Reply
 from opencrust_cli.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, CommandError, NotRunning
 from opencrust_cli.home import Home
-from opencrust_cli.tokenstore import TokenStore
 
 TOKEN_LIFETIME = timedelta(hours=12)
 SHOWN_TURNS = 5

@@ -5,12 +5,12 @@ import json
 from typing import Any
 
 from opencrust.access import ALL_SCOPES, TICKET_TTL, mint_ticket
+from opencrust.access.tokenstore import TokenStore
 from opencrust.bus import Bus
 from opencrust_cli import running
 from opencrust_cli.bus import with_bus
 from opencrust_cli.errors import EXIT_OK
 from opencrust_cli.home import Home
-from opencrust_cli.tokenstore import TokenStore
 
 LOGIN_LINK = """\
 Make a new link that logs one browser in. It works once, for ten minutes; the browser then stays logged in for 30 days.

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from opencrust.access import ALL_SCOPES, Scope, ScopeError, TokenRecord, mint_bearer, parse_scopes
+from opencrust.access.tokenstore import TokenStore
 from opencrust.bus import Bus
 from opencrust_cli.bus import with_bus
 from opencrust_cli.errors import EXIT_OK, EXIT_USAGE, CommandError
-from opencrust_cli.tokenstore import TokenStore
 
 ABOUT = """\
 Tokens let programs in: `Authorization: Bearer oc_…` at the gateway. A token has scopes and is shown once; only its hash
@@ -73,7 +73,7 @@ def _create(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    records = with_bus(options.home, lambda bus: TokenStore(bus).list())
+    records = with_bus(options.home, lambda bus: TokenStore(bus).records())
     if options.json:
         print(json.dumps({"tokens": [_shown(record) for record in records]}))
         return EXIT_OK
@@ -87,7 +87,7 @@ def _list(options: argparse.Namespace) -> int:
 def _revoke(options: argparse.Namespace) -> int:
     async def revoke(bus: Bus) -> list[TokenRecord]:
         store = TokenStore(bus)
-        found = [record for record in await store.list() if options.token in (record.id, record.name)]
+        found = [record for record in await store.records() if options.token in (record.id, record.name)]
         if len(found) == 1:
             await store.remove(found[0].id)
         return found

@@ -13,7 +13,7 @@ import aiohttp
 
 from harness import BusServer, free_port
 from opencrust.access import ALL_SCOPES, mint_bearer
-from opencrust_gateway.tokenstore import TokenStore
+from opencrust.access.tokenstore import TokenStore
 from simulators.web import EchoAgent
 
 
@@ -62,7 +62,7 @@ async def test_a_killed_gateway_loses_nothing_that_it_accepted(bus_server: BusSe
     await agent.start()
     now = datetime.now(UTC)
     text, record = mint_bearer("test", ALL_SCOPES, None, held=ALL_SCOPES, now=now)
-    await TokenStore((await bus_server.connect("cli")).kv("token")).add(record, now)
+    await TokenStore(await bus_server.connect("cli")).add(record)
     send = {"conversation": "main", "text": "hello", "message_id": "m1"}
     request = {"type": "req", "id": "1", "op": "send", "params": send}
     environ, log = environment(bus_server, port), tmp_path / "log"

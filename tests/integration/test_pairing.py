@@ -26,8 +26,8 @@ from opencrust.contracts import decode, encode
 from opencrust_gateway.pairing import Desk, Wire
 from opencrust_gateway.pairing import desk as desk_module
 from opencrust_gateway.pairing.people import PeopleStore
-from opencrust_gateway.pairing.record import Record
 from opencrust_gateway.pairing.waiting import invite_name
+from opencrust_gateway.record import Record
 
 ANNA = PersonId(channel="telegram", account="bot", user="123")
 BERT = PersonId(channel="telegram", account="bot", user="456")

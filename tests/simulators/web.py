@@ -12,6 +12,7 @@ from aiohttp import web
 
 from harness import BusServer, free_port
 from opencrust.access import ALL_SCOPES, Scope, TokenRecord, mint_bearer, mint_ticket
+from opencrust.access.tokenstore import TokenStore
 from opencrust.bus import Bus, KeyExists, subjects
 from opencrust.bus.errors import BusError
 from opencrust.contracts import (
@@ -28,7 +29,6 @@ from opencrust.contracts import (
 from opencrust_gateway.app import Gateway
 from opencrust_gateway.main import listen
 from opencrust_gateway.settings import GatewaySettings, Limits
-from opencrust_gateway.tokenstore import TokenStore
 
 
 class EchoAgent:
@@ -145,14 +145,14 @@ class RunningGateway:
         text, record = mint_bearer(
             "test", scopes or ALL_SCOPES, now + expires if expires else None, held=ALL_SCOPES, owner=owner, now=now
         )
-        await self.tokens.add(record, now)
+        await self.tokens.add(record)
         return text, record
 
     async def ticket(self, *scopes: Scope) -> str:
         now = datetime.now(UTC)
         text, record = mint_ticket(scopes or ALL_SCOPES, held=ALL_SCOPES, now=now)
         with contextlib.suppress(KeyExists):
-            await self.tokens.add(record, now)
+            await self.tokens.add(record)
         return text
 
     @asynccontextmanager
@@ -179,7 +179,7 @@ async def running_gateway(
     await listen(runner, settings)
     cli = await server.connect("cli")
     try:
-        yield RunningGateway(settings.port, bus, gateway, agent, TokenStore(cli.kv("token")))
+        yield RunningGateway(settings.port, bus, gateway, agent, TokenStore(cli))
     finally:
         await agent.close()
         await runner.cleanup()

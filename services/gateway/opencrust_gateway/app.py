@@ -8,6 +8,7 @@ from contextlib import suppress
 from aiohttp import hdrs, web
 
 from opencrust.access import TokenKind
+from opencrust.access.tokenstore import TokenStore
 from opencrust.bus import Bus, BusError, subjects
 from opencrust.bus.message import Message
 from opencrust_gateway import guard
@@ -21,9 +22,11 @@ from opencrust_gateway.limits import Limiter, address_key
 from opencrust_gateway.login import Login, cookie_name
 from opencrust_gateway.pages import Pages
 from opencrust_gateway.pairing import Desk, Wire
+from opencrust_gateway.people import People
 from opencrust_gateway.permissions import ROUTES, Need, Route, demand
+from opencrust_gateway.record import Record
 from opencrust_gateway.settings import GatewaySettings
-from opencrust_gateway.tokenstore import TokenStore
+from opencrust_gateway.tokens import Tokens
 from opencrust_gateway.websocket import Sockets
 
 log = logging.getLogger(__name__)
@@ -40,7 +43,7 @@ class Gateway:
     def __init__(self, bus: Bus, settings: GatewaySettings, spawn: Spawn = asyncio.create_task) -> None:
         self._bus = bus
         self._settings = settings
-        self._tokens = TokenStore(bus.kv("token"))
+        self._tokens = TokenStore(bus)
         self._live = LiveConnections(self._tokens)
         self._spawn = spawn
         self._hub = Hub(bus, spawn)
@@ -60,6 +63,7 @@ class Gateway:
         self._bus.on_reconnect(self._reconnected)
         self._watching = self._spawn(self._watch_tokens())
         await self._hub.start()
+        self._bus.on_reconnect(self._desk.resume)
         await self._desk.resume()
         await Wire(self._bus, self._desk).start()
 
@@ -81,6 +85,8 @@ class Gateway:
         login = Login(self._tokens, self._live, self._settings)
         completions = Completions(self._hub, self._live, self._settings.limits)
         pages = Pages()
+        people = People(self._desk, self._settings.limits.body_time)
+        tokens = Tokens(self._tokens, self._live, Record(self._bus), self._settings.limits.body_time)
         handlers: dict[tuple[str, str], Handler] = {
             ("GET", "/healthz"): _healthz,
             ("GET", "/login"): pages.login,
@@ -95,6 +101,20 @@ class Gateway:
             ("GET", "/v1/models"): completions.models,
             ("POST", "/v1/chat/completions"): completions.create,
             ("GET", "/v1/conversations/{name}/events"): Events(self._hub, self._live).follow,
+            ("GET", "/v1/people"): people.list,
+            ("POST", "/v1/people"): people.add,
+            ("PUT", "/v1/people/{key}"): people.change,
+            ("DELETE", "/v1/people/{key}"): people.remove,
+            ("GET", "/v1/pairing"): people.waiting,
+            ("POST", "/v1/pairing/invites"): people.invite,
+            ("POST", "/v1/pairing/{id}/approve"): people.approve,
+            ("POST", "/v1/pairing/{id}/block"): people.block,
+            ("GET", "/v1/channels/{name}/policy"): people.policy,
+            ("PUT", "/v1/channels/{name}/policy"): people.set_policy,
+            ("GET", "/v1/tokens"): tokens.list,
+            ("POST", "/v1/tokens"): tokens.create,
+            ("POST", "/v1/tokens/{id}/rotate"): tokens.rotate,
+            ("DELETE", "/v1/tokens/{id}"): tokens.revoke,
         }
         if handlers.keys() != _BY_ROUTE.keys():
             raise KeyError(f"routes and permissions differ: {sorted(handlers.keys() ^ _BY_ROUTE.keys())}")

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from opencrust.access import MalformedToken, Scope, TokenKind, TokenRecord
+from opencrust.access.tokenstore import TokenStore
 from opencrust.bus.errors import BusError
 from opencrust_gateway.errors import bus_away, unauthenticated
-from opencrust_gateway.tokenstore import TokenStore
 
 log = logging.getLogger(__name__)
 

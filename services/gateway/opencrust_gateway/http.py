@@ -2,10 +2,12 @@
 
 import asyncio
 import json
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
+from pydantic import BaseModel, ValidationError
 
+from opencrust.contracts.base import explain
 from opencrust_gateway.authentication import Principal
 from opencrust_gateway.errors import ApiError
 
@@ -44,6 +46,23 @@ async def read_body(request: web.Request, seconds: float) -> bytes:
             return await request.read()
     except TimeoutError:
         raise ApiError(408, "body_timeout", f"the body did not come within {seconds:g} s", final=True) from None
+
+
+_Body = TypeVar("_Body", bound=BaseModel)
+
+
+async def read_json(request: web.Request, model: type[_Body], seconds: float) -> _Body:
+    """The body as ``model``; where there is none, as the model of ``{}``.
+
+    Raises ApiError 400, 408, 413 or 415: it says which field is wrong, and never repeats a value.
+    """
+    raw = await read_body(request, seconds) if request.body_exists else b"{}"
+    try:
+        return model.model_validate(json.loads(raw.decode()))
+    except ValidationError as error:
+        raise ApiError(400, "invalid_request", explain(error)) from None
+    except (ValueError, RecursionError):
+        raise ApiError(400, "invalid_json", "the body is not JSON in UTF-8") from None
 
 
 def dump(value: object) -> str:

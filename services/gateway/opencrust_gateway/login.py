@@ -3,20 +3,18 @@
 proxies see it; the page's own script takes it off the address bar and posts it here, which burns it.
 """
 
-import json
 from datetime import UTC, datetime
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from opencrust.access import MalformedToken, TokenKind, mint_session
+from opencrust.access.tokenstore import TokenStore
 from opencrust.bus.errors import BusError
-from opencrust.contracts.base import explain
 from opencrust_gateway.authentication import LiveConnections
 from opencrust_gateway.errors import ApiError, bus_away, unauthenticated
-from opencrust_gateway.http import principal, read_body
+from opencrust_gateway.http import principal, read_json
 from opencrust_gateway.settings import GatewaySettings
-from opencrust_gateway.tokenstore import TokenStore
 
 
 class _Ticket(BaseModel):
@@ -45,20 +43,14 @@ class Login:
         origin = request.headers.get("Origin")
         if origin is None:  # or any page could log the browser in as somebody else
             raise ApiError(403, "origin_missing", "only the login page can log in")
-        body = await read_body(request, self._settings.limits.body_time)
-        try:
-            text = _Ticket.model_validate(json.loads(body.decode())).ticket
-        except ValidationError as error:
-            raise ApiError(400, "invalid_request", explain(error)) from None
-        except (ValueError, RecursionError):
-            raise ApiError(400, "invalid_json", "the body is not JSON in UTF-8") from None
+        text = (await read_json(request, _Ticket, self._settings.limits.body_time)).ticket
         now = datetime.now(UTC)
         try:
             ticket = await self._tokens.redeem(text, now)
             if ticket is None:
                 raise unauthenticated("this login link was used already, or has expired: make a new one")
             cookie, session = mint_session(ticket, now=now)
-            await self._tokens.add(session, now)
+            await self._tokens.add(session)
         except MalformedToken:
             raise unauthenticated("this is not a login link of OpenCrust") from None
         except BusError:

@@ -49,6 +49,20 @@ ROUTES = (
     Route("GET", "/v1/models", Scope.CHAT),
     Route("POST", "/v1/chat/completions", Scope.CHAT),
     Route("GET", "/v1/conversations/{name}/events", Scope.READ),
+    Route("GET", "/v1/people", Scope.PAIRING),
+    Route("POST", "/v1/people", Scope.PAIRING),
+    Route("PUT", "/v1/people/{key}", Scope.PAIRING),
+    Route("DELETE", "/v1/people/{key}", Scope.PAIRING),
+    Route("GET", "/v1/pairing", Scope.PAIRING),
+    Route("POST", "/v1/pairing/invites", Scope.PAIRING),
+    Route("POST", "/v1/pairing/{id}/approve", Scope.PAIRING),
+    Route("POST", "/v1/pairing/{id}/block", Scope.PAIRING),
+    Route("GET", "/v1/channels/{name}/policy", Scope.PAIRING),
+    Route("PUT", "/v1/channels/{name}/policy", Scope.PAIRING),
+    Route("GET", "/v1/tokens", Scope.ADMIN),
+    Route("POST", "/v1/tokens", Scope.ADMIN),
+    Route("POST", "/v1/tokens/{id}/rotate", Scope.ADMIN),
+    Route("DELETE", "/v1/tokens/{id}", Scope.ADMIN),
 )
 
 OPERATIONS: dict[str, Scope | Need] = {

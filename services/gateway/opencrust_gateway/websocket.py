@@ -15,6 +15,7 @@ from typing import Any
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from opencrust.access import Scope, TokenKind
+from opencrust.access.tokenstore import TokenStore
 from opencrust.bus import BusError
 from opencrust.contracts.messages import MAX_TEXT
 from opencrust.telemetry import spans
@@ -27,7 +28,6 @@ from opencrust_gateway.hub import Hub, Notice, Watcher, notice_of_turn
 from opencrust_gateway.limits import Ceiling, Limiter, address_key
 from opencrust_gateway.permissions import OPERATIONS, demand
 from opencrust_gateway.settings import Limits
-from opencrust_gateway.tokenstore import TokenStore
 
 log = logging.getLogger(__name__)
 

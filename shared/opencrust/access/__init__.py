@@ -10,8 +10,12 @@ token. There are three kinds, and none is accepted in the place of another:
 A token carries scopes. Nobody can mint a token with a scope that he does not hold, and the scopes are in the
 record on our side, never in the token, so that no client can declare its own.
 
-Everything here is pure: texts and records in, texts and records out. The services that may, read and write
-the bucket.
+Of people on channels there is a record each, and a policy per channel (``people``); who is not on the list comes onto
+it by a code (``pairing``).
+
+Read in this order. Pure: ``scopes``, ``tokens``, ``people``, ``pairing``; what is said on the bus: ``people`` (by
+adapters) and ``desk`` (by the command line). Reading and writing the buckets: ``tokenstore``, ``directory``,
+``notices``.
 """
 
 from opencrust.access.scopes import ALL_SCOPES, Scope, ScopeError, grant, parse_scopes
@@ -21,6 +25,8 @@ from opencrust.access.tokens import (
     MalformedToken,
     TokenKind,
     TokenRecord,
+    is_token_id,
+    lifetime,
     mint_bearer,
     mint_session,
     mint_ticket,
@@ -39,6 +45,8 @@ __all__ = [
     "TokenKind",
     "TokenRecord",
     "grant",
+    "is_token_id",
+    "lifetime",
     "mint_bearer",
     "mint_session",
     "mint_ticket",

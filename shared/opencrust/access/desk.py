@@ -4,7 +4,7 @@ What adapters ask is in :mod:`opencrust.access.people` (:class:`~opencrust.acces
 REST answers are made of the same entries.
 """
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import AwareDatetime, Field, StringConstraints
 
@@ -12,7 +12,8 @@ from opencrust.access.people import ChannelPolicy, Name, PersonId, Role
 from opencrust.contracts.base import Contract, Versioned
 from opencrust.contracts.messages import Channel, PlatformId
 
-Key = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{0,30}\.person\.[a-z2-7]{26}$")]
+KEY_PATTERN: Final = r"^[a-z][a-z0-9]{0,30}\.person\.[a-z2-7]{26}$"
+Key = Annotated[str, StringConstraints(pattern=KEY_PATTERN)]
 """A person's key (:attr:`~opencrust.access.people.PersonId.key`): what lists show and what is asked by."""
 
 

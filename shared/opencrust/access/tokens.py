@@ -124,6 +124,11 @@ def mint_session(
     return _mint(TokenKind.SESSION, name, ticket.scopes, now + ttl, ticket.owner, ticket.id, now)
 
 
+def is_token_id(text: str) -> bool:
+    """Whether ``text`` could be a token's id (a key of the bucket)."""
+    return re.fullmatch(r"[a-z2-7]{16}", text) is not None
+
+
 def parse_id(text: str) -> str:
     """The id (KV key) inside a token's text. Raises MalformedToken."""
     match = _FORM.fullmatch(text)
@@ -147,6 +152,25 @@ def verify(text: str, record: TokenRecord | None, *, kind: TokenKind, now: datet
 def revoke(record: TokenRecord, *, now: datetime | None = None) -> TokenRecord:
     """The record, revoked. Revoking twice keeps the first time."""
     return record if record.revoked else record.model_copy(update={"revoked": now or datetime.now(UTC)})
+
+
+def lifetime(wanted: datetime | None, *, kind: TokenKind, ends: datetime | None) -> datetime | None:
+    """When a token ends that a token of ``kind`` makes which itself ends at ``ends``.
+
+    What a program's token makes does not outlive it. A person who logged in may make what outlives his session.
+    """
+    if kind is not TokenKind.BEARER or ends is None:
+        return wanted
+    return ends if wanted is None else min(wanted, ends)
+
+
+def minted_by(parents: Iterable[TokenRecord], records: Iterable[TokenRecord]) -> list[TokenRecord]:
+    """Those of ``records`` that programs' tokens among ``parents`` minted.
+
+    What a browser's session minted is not among them: it was the person's own doing, and stays when he logs out.
+    """
+    ids = {parent.id for parent in parents if parent.kind is TokenKind.BEARER}
+    return [record for record in records if record.parent in ids]
 
 
 def _mint(

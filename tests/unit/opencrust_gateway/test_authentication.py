@@ -6,10 +6,10 @@ from typing import cast
 import pytest
 
 from opencrust.access import ALL_SCOPES, TokenRecord, mint_bearer, revoke
+from opencrust.access.tokenstore import TokenStore
 from opencrust.bus.errors import Disconnected
 from opencrust_gateway.authentication import LiveConnections, Principal, principal_of
 from opencrust_gateway.errors import ApiError
-from opencrust_gateway.tokenstore import TokenStore
 
 
 class Records:

@@ -7,12 +7,12 @@
     tries     wrong codes: who is locked, which channel is alarmed
     people    the bucket ``access``: people, policies, notices
     waiting   the bucket ``pairing``: requests, invitations
-    record    one audit record for every change
 
-Codes, and what follows from them, are pure and in :mod:`opencrust.access.pairing`. Any number of gateways serve the
-desk: everything that matters is a compare-and-set on the bus. A change that takes two writes is first claimed in the
-record that waits (approved, or redeemed by whom), then carried out, then the record is deleted. A desk that dies in
-between leaves the claim, and whoever comes next (the same person again, or a gateway that starts) carries it out.
+Codes, and what follows from them, are pure and in :mod:`opencrust.access.pairing`. Every change is recorded in the
+audit before it happens. Any number of gateways serve the desk: everything that matters is a compare-and-set on the bus.
+A change that takes two writes is first claimed in the record that waits (approved, or redeemed by whom), then carried
+out, then the record is deleted. A desk that dies in between leaves the claim, and whoever comes next (the same person
+again, or a gateway that starts) carries it out.
 """
 
 from opencrust_gateway.pairing.desk import Desk, DeskError

@@ -1,12 +1,22 @@
 """What may be asked about who may speak. Called by the bus (``wire``) and by the gateway's own REST handlers."""
 
 import asyncio
+import contextlib
 import logging
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
-from opencrust.access.desk import ChannelEntry, InviteEntry, InviteWish, PersonChange, PersonEntry, RequestEntry
+from opencrust.access.desk import (
+    KEY_PATTERN,
+    ChannelEntry,
+    InviteEntry,
+    InviteWish,
+    PersonChange,
+    PersonEntry,
+    RequestEntry,
+)
 from opencrust.access.pairing import (
     CODE_TTL,
     MAX_PENDING,
@@ -28,9 +38,9 @@ from opencrust.bus.registry import CHANNELS
 from opencrust.contracts.base import ContractError
 from opencrust_gateway.limits import Rate
 from opencrust_gateway.pairing import waiting
-from opencrust_gateway.pairing.people import PeopleStore
-from opencrust_gateway.pairing.record import Record
+from opencrust_gateway.pairing.people import Contended, PeopleStore
 from opencrust_gateway.pairing.tries import RATE, TriesStore, alarmed
+from opencrust_gateway.record import Record
 
 log = logging.getLogger(__name__)
 
@@ -76,14 +86,15 @@ class Desk:
         self._record = Record(bus)
 
     async def resume(self) -> None:
-        """Carry out what a desk that died had claimed."""
+        """Carry out what a desk that died, or lost the bus, had claimed."""
         now = _now()
-        for request, revision in await self._requests.live("*", now):
-            if request.approved is not None:
-                await self._carry_out(request, revision, now)
-        for invite, revision in await self._invites.live("*", now):
-            if invite.redeemed_by is not None:
-                await self._let_in(invite, invite.redeemed_by, "", revision, now)
+        with contextlib.suppress(Contended):  # then others are at it
+            for request, revision in await self._requests.live("*", now):
+                if request.approved is not None:
+                    await self._carry_out(request, revision, now)
+            for invite, revision in await self._invites.live("*", now):
+                if invite.redeemed_by is not None:
+                    await self._let_in(invite, invite.redeemed_by, "", revision, now)
 
     # -- for strangers, asked by the adapter of their channel
 
@@ -111,7 +122,7 @@ class Desk:
         digest = (await self._stretch(code)).bound("request", person.channel, person.account)
         fresh = Request(person=person, name=name, digest=digest, created=now, expires=now + CODE_TTL)
         if before is None:
-            await self._record.write("pairing.requested", person.channel, person=person, name=name)
+            await self._record.write("pairing.requested", {"name": name}, person=person)
         if not await self._requests.put(name_of_request, fresh, revision=revision, now=now):
             return PairingReply(outcome=PairingOutcome.OFFERED)  # another replica was faster, and has told him
         if before is None:
@@ -198,7 +209,8 @@ class Desk:
             created=now,
             expires=now + CODE_TTL,
         )
-        await self._record.write("pairing.invited", wish.channel, by=by, role=wish.role.value, account=wish.account)
+        told = {"channel": wish.channel, "account": wish.account, "role": wish.role}
+        await self._record.write("pairing.invited", told, by=by)
         if not await self._invites.put(waiting.invite_name(wish.channel, digest), invite, revision=0, now=now):
             raise DeskError("busy", "this code exists already: try again")  # one in 2^40
         return shown(code), _invite_entry(invite)
@@ -233,6 +245,7 @@ class Desk:
         Raises DeskError.
         """
         now = _now()
+        _check_key(key)
         if change.id is not None and change.id.key != key:
             raise DeskError("invalid", "the id is not the person of that key")
         _check_time(change.expires, now)
@@ -244,7 +257,7 @@ class Desk:
         if change.forever:
             given["expires"] = None
         told = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in given.items()}
-        await self._record.write("people.changed", person.channel, by=by, person=person, change=told)
+        await self._record.write("people.changed", told, by=by, person=person)
 
         def changed(before: Person | None) -> Person:
             if before is not None and before.role is Role.OPERATOR and not operators:
@@ -256,12 +269,13 @@ class Desk:
 
     async def remove(self, key: str, *, by: str, operators: bool) -> None:
         """Take a person off the list: a stranger again, who may ask again. Raises DeskError."""
+        _check_key(key)
         if not operators:
             await self._check_no_operator(key, None)
         channel = key.partition(".")[0]
         if key not in await self._people.keys(channel):
             raise DeskError("not_found", _NOBODY)
-        await self._record.write("people.removed", channel, by=by, key=key)
+        await self._record.write("people.removed", {"channel": channel, "key": key}, by=by)
         if not await self._people.remove(key):
             raise DeskError("not_found", _NOBODY)
 
@@ -279,7 +293,7 @@ class Desk:
     async def set_policy(self, name: str, policy: ChannelPolicy, *, by: str) -> ChannelEntry:
         """Set a channel's policy. Raises DeskError."""
         _check_channel(name)
-        await self._record.write("policy.changed", name, by=by, dm=policy.dm.value, group=policy.group.value)
+        await self._record.write("policy.changed", {"channel": name, "dm": policy.dm, "group": policy.group}, by=by)
         await self._people.set_policy(name, ChannelPolicy(dm=policy.dm, group=policy.group))
         return await self.channel(name)
 
@@ -311,7 +325,7 @@ class Desk:
     async def _carry_out(self, request: Request, revision: int, now: datetime) -> Person:
         person, by = request.person, request.decided_by
         event = "pairing.approved" if request.approved else "pairing.blocked"
-        await self._record.write(event, person.channel, by=by, person=person)
+        await self._record.write(event, by=by, person=person)
 
         def after(before: Person | None) -> Person:
             if request.approved:
@@ -325,7 +339,7 @@ class Desk:
         return record
 
     async def _let_in(self, invite: Invite, person: PersonId, name: str, revision: int | None, now: datetime) -> None:
-        await self._record.write("pairing.redeemed", person.channel, by=invite.by, person=person, role=invite.role)
+        await self._record.write("pairing.redeemed", {"role": invite.role}, by=invite.by, person=person)
 
         def after(before: Person | None) -> Person:
             if before is not None and before.blocked:
@@ -340,11 +354,11 @@ class Desk:
         wrongs = await self._tries.wrong(person.channel, now)
         log.warning("a wrong pairing code on %s, %d within the hour", person.channel, wrongs)
         if alarmed(wrongs) and not alarmed(wrongs - 1):
-            await self._record.write("pairing.alarm", person.channel, wrong_codes=wrongs)
+            await self._record.write("pairing.alarm", {"channel": person.channel, "wrong_codes": wrongs})
             text = f"Somebody is guessing pairing codes on {person.channel}: {wrongs} wrong ones within an hour."
             await self._tell_operators(lambda _: text, now)
         elif not alarmed(wrongs) and await self._tries.locked(person, now):
-            await self._record.write("pairing.locked", person.channel, person=person)
+            await self._record.write("pairing.locked", person=person)
         return PairingReply(outcome=PairingOutcome.WRONG, text=WRONG)
 
     async def _tell_operators(self, text: Callable[[Person], str], now: datetime) -> None:
@@ -399,6 +413,11 @@ def _now() -> datetime:
 
 def _called(person: Person) -> str:
     return f"{printable(person.name) or person.id.user} on {person.id.channel}"[:255]
+
+
+def _check_key(key: str) -> None:
+    if re.fullmatch(KEY_PATTERN, key) is None:
+        raise DeskError("not_found", _NOBODY)
 
 
 def _check_channel(name: str) -> None:

@@ -1,4 +1,4 @@
-"""The bucket ``token``: reading, adding, and burning what may be used once."""
+"""The bucket ``token``: reading, adding, listing, and burning what may be used once."""
 
 import logging
 import math
@@ -6,10 +6,11 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from opencrust.access import TokenKind, TokenRecord, parse_id, verify
-from opencrust.bus.errors import WrongRevision
-from opencrust.bus.kv import KeyValue
+from opencrust.access.tokens import TokenKind, TokenRecord, minted_by, parse_id, verify
+from opencrust.bus import Bus, WrongRevision
+from opencrust.bus.archive import Archive
 
+_PREFIX = "$KV.token."
 log = logging.getLogger(__name__)
 
 
@@ -19,8 +20,9 @@ class TokenStore:
     Every method raises BusError when the bus is away.
     """
 
-    def __init__(self, bucket: KeyValue) -> None:
-        self._bucket = bucket
+    def __init__(self, bus: Bus) -> None:
+        self._bucket = bus.kv("token")
+        self._stream = Archive(bus, "KV_token")
 
     async def get(self, token_id: str) -> TokenRecord | None:
         """The record under `token_id`, or None."""
@@ -32,10 +34,16 @@ class TokenStore:
         record = await self.get(parse_id(text))
         return record if verify(text, record, kind=kind, now=now) else None
 
-    async def add(self, record: TokenRecord, now: datetime) -> None:
+    async def add(self, record: TokenRecord) -> None:
         """Store a freshly minted record; the bucket forgets it when it has expired."""
-        ttl = None if record.expires is None else max(1, math.ceil((record.expires - now).total_seconds()))
+        ttl = None if record.expires is None else max(1, math.ceil((record.expires - record.created).total_seconds()))
         await self._bucket.create(record.id, record.model_dump_json().encode(), ttl=ttl)
+
+    async def records(self) -> list[TokenRecord]:
+        """All records, oldest first; damaged ones are left out."""
+        found = await self._stream.subjects(f"{_PREFIX}>")
+        records = [await self.get(subject.removeprefix(_PREFIX)) for subject in found]
+        return sorted((record for record in records if record is not None), key=lambda record: record.created)
 
     async def redeem(self, text: str, now: datetime) -> TokenRecord | None:
         """Burn a ticket: its record if `text` is valid and nobody was faster, else None. Raises
@@ -56,6 +64,22 @@ class TokenStore:
     async def remove(self, token_id: str) -> None:
         """Forget a token; whoever uses it is out."""
         await self._bucket.delete(token_id)
+
+    async def revoke(self, token_id: str) -> list[TokenRecord]:
+        """Forget a token, and those that it minted, and theirs: who stole it may have made himself another.
+
+        Returns what was forgotten, the token itself first; nothing if there is none.
+        """
+        record = await self.get(token_id)
+        if record is None:
+            return []
+        fresh = gone = [record]
+        while fresh:
+            for one in fresh:
+                await self.remove(one.id)
+            fresh = minted_by(fresh, await self.records())
+            gone = gone + fresh
+        return gone
 
     async def _read(self, token_id: str) -> tuple[TokenRecord, int] | None:
         entry = await self._bucket.get(token_id)
