@@ -318,7 +318,7 @@ async def test_a_turn_that_keeps_failing_is_buried_after_six_tries(
     async def crash(*arguments: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(opencrust_agent.turn, "think", crash)
+    monkeypatch.setattr(opencrust_agent.turn, "loop", crash)
     monkeypatch.setattr(opencrust.bus.drain, "FAILURE_DELAY", 0.05)
     await configure(bus_server, provider(simulator))
     async with agent(bus_server, tmp_path):

@@ -1,24 +1,87 @@
-"""What the model is asked: instructions, as much of the history as fits, and the message."""
+"""What the model is asked: instructions, a summary of what is long past, as much of the history as fits, the message,
+and what this turn's tools said so far.
 
-from collections.abc import Iterable
+What others wrote than the person who is answered stands between marks (:mod:`opencrust_agent.label`), never in the
+instructions. All of it is made from the message, the session and the journal, so that a turn that is run again, on any
+replica, asks the same.
+"""
 
-from opencrust.contracts import Finish, InboundMessage, SessionView
-from opencrust_agent.models import Message, Request, assistant, user
+from collections.abc import Callable, Iterable, Sequence
+
+from opencrust.contracts import Attachment, Finish, InboundMessage, SessionView, Turn
+from opencrust_agent.commands import parse
+from opencrust_agent.label import RULES, Label, marked, plain_name
+from opencrust_agent.models import Message, Request, ToolSpec, assistant, user
 from opencrust_agent.sanitise import sanitise
+
+SUMMARY = Label("summary", origin="earlier turns of this conversation, told by a model")
 
 
 def compose(
-    message: InboundMessage, session: SessionView, *, instructions: str, max_tokens: int, history: int
+    message: InboundMessage,
+    session: SessionView,
+    *,
+    instructions: str,
+    max_tokens: int,
+    history: int,
+    boundary: str = "0" * 16,
+    tools: tuple[ToolSpec, ...] = (),
+    journal: Sequence[Message] = (),
+    before: int | None = None,
+    name: Callable[[str], str] = plain_name,
 ) -> Request:
-    """The request for one turn.
+    """The request for one round of one turn.
 
     Args:
         history: most characters of earlier turns; the newest are kept, always in whole pairs. What we said in the
             model's place, when it failed, is left out.
+        boundary: the turn's own.
+        journal: this turn's answers and results so far.
+        before: only turns of messages with a smaller sequence are history; None for all.
+        name: makes a foreign name fit to be read.
     """
-    exchanges = [(turn.text, turn.reply) for turn in session.turns if turn.text and turn.finish is not Finish.FAILED]
-    past = [*_from_client(message), *_pairs(exchanges, history)]
-    return Request(instructions, (*past, user(sanitise(message.text))), max_tokens=max_tokens)
+    turns = [turn for turn in session.turns if _told(turn, session) and (before is None or turn.seq < before)]
+    past = _pairs([(_said(turn, message, boundary, name), turn.reply) for turn in turns], history)
+    if session.summary is not None:
+        past[:0] = [user(marked(session.summary.text, SUMMARY, boundary)), assistant("(I remember.)")]
+    messages = (*past, *_from_client(message), user(_asked(message, name)), *journal)
+    if tools or any(f"<<{boundary} " in part.text for part in messages):
+        instructions = f"{instructions}\n\n{RULES.format(boundary)}".lstrip()
+    return Request(instructions, messages, tools=tools, max_tokens=max_tokens)
+
+
+def in_summary(turn: Turn, session: SessionView) -> bool:
+    """Whether the summary tells it already."""
+    return session.summary is not None and turn.seq <= session.summary.upto
+
+
+def _told(turn: Turn, session: SessionView) -> bool:
+    return (
+        bool(turn.text)
+        and turn.finish is not Finish.FAILED
+        and parse(turn.text) is None
+        and not in_summary(turn, session)
+    )
+
+
+def _said(turn: Turn, message: InboundMessage, boundary: str, name: Callable[[str], str]) -> str:
+    """An earlier message: as it is if its author asks now, or is trusted; of anybody else as quoted text."""
+    text = f"{name(turn.name)}: {turn.text}" if message.is_group and turn.name else turn.text
+    own = turn.trusted or (turn.user == message.sender.user and not message.is_group)
+    return marked(text, Label("user", trusted=own, origin=turn.name), boundary)
+
+
+def _asked(message: InboundMessage, name: Callable[[str], str]) -> str:
+    text = sanitise(message.text)
+    if message.is_group and message.sender.display_name:
+        text = f"{name(message.sender.display_name)}: {text}"
+    lines = [text, *(named(attachment, name) for attachment in message.attachments)]
+    return "\n".join(line for line in lines if line.strip()) or "(nothing)"
+
+
+def named(attachment: Attachment, name: Callable[[str], str]) -> str:
+    """An attachment that the model does not see itself."""
+    return f"(attached: {name(attachment.name)}, {plain_name(attachment.media_type)}, {attachment.size} bytes)"
 
 
 def _from_client(message: InboundMessage) -> Iterable[Message]:

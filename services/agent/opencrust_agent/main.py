@@ -12,13 +12,17 @@ from opencrust.credentials import Credentials, LeakDetector
 from opencrust.service import Context
 from opencrust_agent import assess
 from opencrust_agent.admission import Admissions
+from opencrust_agent.approval_desk import ApprovalDesk
+from opencrust_agent.approvals import Approvals
 from opencrust_agent.demo import DemoModel
 from opencrust_agent.leases import ProviderKeys
 from opencrust_agent.minds import Minds
 from opencrust_agent.models import Transport
 from opencrust_agent.screen import Screen
 from opencrust_agent.stops import Stops
+from opencrust_agent.tools import ToolRegistry
 from opencrust_agent.turn import Turns
+from opencrust_agent.vetting import Vetting
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +47,26 @@ async def run(context: Context) -> None:
         await minds.follow()
         stops = Stops()
         await stops.listen(bus)
-        screen = Screen(bus, _assessor(context.settings.state_dir))
         people = People(bus)
         await people.start()
         admissions = Admissions(bus, people)
-        turns = Turns(bus, lambda: minds.now, stops, screen, admissions)
+        assessor = _assessor(context.settings.state_dir)
+        screen = Screen(bus, assessor)
+        vetting = Vetting(assessor, bus)
+        approvals = Approvals(bus)
+        await ApprovalDesk(bus, approvals).start()
+        stack.callback(context.spawn(approvals.sweep()).cancel)
+        tools = ToolRegistry()  # built-in tools and plugins add theirs here
+        turns = Turns(
+            bus,
+            lambda: minds.now,
+            stops,
+            screen,
+            admissions,
+            tools=tools,
+            approvals=approvals,
+            vetting=vetting,
+        )
         slots = minds.now.settings.slots
         drain = Drain(bus, AGENT_DURABLE, turns.run, slots=slots, owner=context.instance)
         context.facts = lambda: {
@@ -55,6 +74,9 @@ async def run(context: Context) -> None:
             "buried": turns.buried,
             "flagged": screen.flagged,
             "refused": admissions.refused,
+            "withheld": vetting.held,
+            "tools": sorted(tools.now()),
+            "calls": dict(turns.executor.calls),
             **minds.facts(),
         }
         draining = context.spawn(drain.run())

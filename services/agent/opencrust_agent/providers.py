@@ -34,7 +34,9 @@ def make_mind(
         except ValueError as error:
             log.error("provider left out: %s", error)
     if not models or models == [demo]:
-        plain = settings.model_copy(update={"instructions": ""})  # the demo brings its own: it follows no other
+        plain = settings.model_copy(
+            update={"instructions": "", "persona": ""}
+        )  # the demo brings its own: it follows no other
         return Mind(demo, plain, DEMO_MAX_TOKENS, DEMO_HISTORY, lambda _: LABEL)
     limit = max(provider.max_tokens for provider in providers.providers)
     return Mind(Chain(models), settings, limit, HISTORY, _label)

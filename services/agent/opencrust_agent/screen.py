@@ -61,8 +61,8 @@ class Screen:
         self._assessor = assessor
         self.flagged = 0
 
-    async def admits(self, message: InboundMessage, work: Work) -> bool:
-        """Whether the message may be answered. Logs and audits every verdict but ``pass``."""
+    async def judge(self, message: InboundMessage, work: Work) -> Verdict:
+        """What is to be done with the message. Logs and audits every verdict but ``pass``."""
         with internal("assess") as span:
             if len(message.text) + sum(len(turn.text) for turn in message.context) <= _AT_ONCE:
                 found = screen(message, self._assessor)
@@ -71,7 +71,7 @@ class Screen:
             span.set_attribute(semconv.OPENCRUST_ASSESS_VERDICT, found.verdict.value)
             span.set_attribute(semconv.OPENCRUST_ASSESS_BUCKET, found.bucket)
         if found.verdict is Verdict.PASS:
-            return True
+            return found.verdict
         self.flagged += 1
         log.warning(
             "message %d of conversation %s: %s, score %s, rules: %s",
@@ -82,7 +82,7 @@ class Screen:
             ", ".join(found.rules) or "none",
         )
         await self._audit(message, work, found)
-        return found.verdict is not Verdict.BLOCK
+        return found.verdict
 
     async def _audit(self, message: InboundMessage, work: Work, found: Screened) -> None:
         record = {

@@ -1,4 +1,8 @@
-"""One answer from the model, shown as it comes, stopped when somebody asks for it."""
+"""One answer from the model, shown as it comes, stopped when somebody asks for it.
+
+Tool calls are taken from a completion alone, which the model layer gives for whole answers only: what a stream that
+broke off, was stopped, or reached its length limit seemed to ask for is never run.
+"""
 
 import asyncio
 import logging
@@ -13,6 +17,7 @@ from opencrust_agent.models import (
     Attempt,
     Completion,
     ErrorKind,
+    Message,
     Model,
     ModelError,
     Request,
@@ -48,6 +53,8 @@ class Answer:
     finish: Finish = Finish.COMPLETE
     model: str = ""
     usage: Usage = field(default_factory=Usage)
+    message: Message | None = None
+    """What the model said, whole, where it asks for tools: they may be run."""
 
 
 async def think(model: Model, request: Request, live: Live, stop: asyncio.Event) -> Answer:
@@ -105,3 +112,5 @@ def _complete(answer: Answer, completion: Completion) -> None:
     answer.text = completion.text + (CUT_OFF if completion.finish == "length" else "")
     answer.usage = Usage(input_tokens=completion.usage.input_tokens, output_tokens=completion.usage.output_tokens)
     answer.model = completion.model or answer.model
+    if completion.message.tool_calls and completion.finish != "length":
+        answer.message = completion.message

@@ -1,47 +1,59 @@
 """One turn: a stored message in, the session after it out. The stages, in order::
 
-    authorise → admission → sanitise → assess (``screen``) → compose → think → reply
+    authorise → admission → commands → sanitise → assess (``screen``) → label → compose → think ⇄ act → guard → reply
 
-Each is a module of its own. What a turn may do besides its return value: show live events, and bury a dead letter
-(both are harmless when the turn runs a second time).
+Each is a module of its own. A turn may be run again at any point after a crash: live events and dead letters do no harm
+twice, and what tools do to the world is kept in the journal (:mod:`opencrust_agent.executor`). A turn that needs a
+person's word ends with the question and is *suspended*; the answer wakes it up as a message of its own
+(:mod:`opencrust_agent.resume`), and the conversation goes on meanwhile.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from opencrust.bus import Bus
 from opencrust.bus.deadletter import bury
 from opencrust.bus.drain import Work
 from opencrust.config import AgentSettings
-from opencrust.contracts import (
-    EventType,
-    Finish,
-    InboundMessage,
-    OutboundMessage,
-    ReplyAddress,
-    SessionView,
-    Turn,
-)
-from opencrust.contracts.messages import now
-from opencrust.contracts.session import MAX_TURN_BYTES, MIN_KEEP_SECONDS, cut
+from opencrust.contracts import EventType, Finish, InboundMessage, Journal, SessionView, Source, Trust
+from opencrust.contracts.journal import MAX_SUSPENDED, MAX_SUSPENDED_BYTES
+from opencrust.contracts.session import MIN_KEEP_SECONDS
 from opencrust.telemetry import genai
 from opencrust_agent.admission import Admissions
+from opencrust_agent.approvals import Approvals
+from opencrust_agent.assess import Verdict
 from opencrust_agent.authorise import Refused, authorise, salvage
+from opencrust_agent.commands import Command, Commands, parse
 from opencrust_agent.compose import compose
+from opencrust_agent.executor import CallGuard, Executor
+from opencrust_agent.label import new_boundary
 from opencrust_agent.live import Live
-from opencrust_agent.models import Model
+from opencrust_agent.loop import Pause, loop
+from opencrust_agent.models import Message, Model, Request, ToolSpec
+from opencrust_agent.policy import Policy
+from opencrust_agent.provenance import Words
+from opencrust_agent.reply import Said, answered, suspended
+from opencrust_agent.resume import Resuming
 from opencrust_agent.sanitise import sanitise
 from opencrust_agent.screen import BLOCKED, Screen
-from opencrust_agent.stops import Stops
-from opencrust_agent.think import Answer, think
+from opencrust_agent.setting import Setting
+from opencrust_agent.stops import Stops, stored_at
+from opencrust_agent.summarise import summarised
+from opencrust_agent.think import Answer
+from opencrust_agent.tools import ToolRegistry
+from opencrust_agent.vetting import Vetting
 
 log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 6
 """A message that was tried so often without an answer is a dead letter, and the conversation goes on."""
 NOTHING_TO_READ = "I can read only text so far, and there is none in this message."
-TOO_LONG = "\n\n(cut here: too long)"
+TRUSTED = (Trust.OWNER, Trust.USER)
+
+Guard = Callable[[Answer, InboundMessage], Awaitable[Answer]]
+"""The last stage: what may leave the house. Gives the answer back, changed where it must be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +73,33 @@ class Turns:
     """Runs turns; the drain's handler."""
 
     def __init__(
-        self, bus: Bus, mind: Callable[[], Mind], stops: Stops, screen: Screen, admissions: Admissions
+        self,
+        bus: Bus,
+        mind: Callable[[], Mind],
+        stops: Stops,
+        screen: Screen,
+        admissions: Admissions,
+        *,
+        tools: ToolRegistry,
+        approvals: Approvals,
+        vetting: Vetting,
+        guard: Guard | None = None,
+        call_guard: CallGuard | None = None,
     ) -> None:
         self._bus = bus
         self._admissions = admissions
         self._mind = mind
         self._stops = stops
         self._screen = screen
+        self._tools = tools
+        self._approvals = approvals
+        self._vetting = vetting
+        self._guard = guard
+        self.executor = Executor(vetting, call_guard)
+        self._resuming = Resuming(bus, approvals, self.executor)
+        self._commands = Commands(
+            approvals, lambda: mind().settings.policy.requester_may_approve, lambda: _state(mind())
+        )
         self.answered = 0
         self.buried = 0
 
@@ -75,46 +107,178 @@ class Turns:
         """Answer one message.
 
         Raises:
-            BusError: a dead letter could not be buried, or who wrote could not be looked up; the message comes again.
+            BusError: a dead letter could not be buried, a question not asked, or who wrote not looked up; the message
+                comes again.
+            Fenced: another worker went on with this conversation.
         """
         try:
             if work.session.attempts > MAX_ATTEMPTS:
                 raise Refused(f"{MAX_ATTEMPTS} attempts to answer it failed")
-            message = await self._admissions.check(authorise(work), work)
+            received = authorise(work)
         except Refused as refusal:
             return await self._bury(work, refusal)
+        if received.source is Source.APPROVAL:
+            return await self._resume(received, work)
+        message = await self._admissions.check(received, work)
         if message is None:
-            return _passed_over(work)
+            return _passed_over(work.session, work)
+        command = parse(sanitise(message.text))
+        if command is not None:
+            return await self._command(command, message, work)
         with genai.invoke_agent("opencrust", conversation=work.conv):
-            if not sanitise(message.text).strip():
-                answer = Answer(text=NOTHING_TO_READ, finish=Finish.FAILED)
-            elif await self._screen.admits(message, work):
-                answer = await self._think(message, work)
-            else:
-                answer = Answer(text=BLOCKED, finish=Finish.FAILED)
+            after = await self._answer(message, work)
         self.answered += 1
-        after = _answered(work, message.id, message.sender.user, message.reply_to, sanitise(message.text), answer)
         return after.model_copy(update={"keep_seconds": MIN_KEEP_SECONDS}) if message.ephemeral else after
 
-    async def _think(self, message: InboundMessage, work: Work) -> Answer:
+    async def _command(self, command: Command, message: InboundMessage, work: Work) -> SessionView:
+        done = await self._commands.answer(command, message, work.session)
+        return answered(done.session, Said.of(message, work), Answer(text=done.text))
+
+    async def _resume(self, wake: InboundMessage, work: Work) -> SessionView:
+        """Go on with the turn that waited; nothing happens where none waits any more."""
+        found = self._resuming.find(wake, work.session)
+        if found is None:
+            return _passed_over(work.session, work)
+        journal, session = found
+        original = await self._resuming.original(work, journal)
+        message = await self._admissions.check(original, work) if original is not None else None
+        if message is None:  # its author is not on the list any more, or it is gone from the stream
+            log.warning("conversation %s: message %d waited for an approval, and is dropped", work.conv, journal.seq)
+            return _passed_over(session, work)
+        trusted = any(turn.seq == journal.seq and turn.trusted for turn in session.turns)
+        said = self._resuming.said(wake, message, work, journal)
+        with genai.invoke_agent("opencrust", conversation=work.conv):
+            return await self._think(
+                message, work, session, journal, said, trusted=trusted, prepare=self._resuming.prepare
+            )
+
+    async def _answer(self, message: InboundMessage, work: Work) -> SessionView:
+        said = Said.of(message, work)
+        if not sanitise(message.text).strip() and not message.attachments:
+            return answered(work.session, said, Answer(text=NOTHING_TO_READ, finish=Finish.FAILED))
+        verdict = await self._screen.judge(message, work)
+        if verdict is Verdict.BLOCK:
+            return answered(work.session, said, Answer(text=BLOCKED, finish=Finish.FAILED))
+        trusted = message.trust in TRUSTED and verdict is Verdict.PASS
+        said = said.by(trusted)
+        brought = any(turn.role == "assistant" for turn in message.context)  # nobody knows what led to those
+        session = work.session.model_copy(update={"tainted": work.session.tainted or brought or not trusted})
+        journal = work.session.progress
+        if journal is None or journal.seq != work.message.seq:
+            journal = Journal(seq=work.message.seq, boundary=new_boundary())
+        return await self._think(message, work, session, journal, said, trusted=trusted)
+
+    async def _think(
+        self,
+        message: InboundMessage,
+        work: Work,
+        session: SessionView,
+        journal: Journal,
+        said: Said,
+        *,
+        trusted: bool,
+        prepare: Callable[[Setting], Awaitable[bool]] | None = None,
+    ) -> SessionView:
+        """Run the loop of a turn from where ``journal`` stands, and give the session after it.
+
+        Args:
+            message: the one that the turn answers.
+            work: of the message that woke it up: the same one, or an approval's.
+            session: without ``journal`` among its suspended turns.
+            prepare: done first, with the turn's setting; False: nothing is to be run now, the turn goes on waiting.
+        """
         mind = self._mind()
         live = Live(self._bus, work.channel, work.conv, message.id, work.session.attempts)
-        request = compose(
-            message,
-            work.session,
-            instructions=mind.settings.instructions,
-            max_tokens=mind.max_tokens,
-            history=mind.history,
-        )
+        stored = stored_at(work.message.headers, message.received_time)
         try:
-            with self._stops.watch(work.channel, work.conv) as stop:
+            with self._stops.watch(work.channel, work.conv, stored) as stop:
+                setting = self._setting(message, work, session, journal, live, trusted=trusted)
+                setting.stop = stop
+                if prepare is not None and not await prepare(setting):
+                    return suspended(session, said, Answer(), setting)
+                setting.words = self._words(setting, trusted=trusted)
                 await live.send(EventType.STARTED)
-                answer = await think(mind.model, request, live, stop)
-                answer.model = mind.label(answer.model)
-                await live.send(EventType.FINISHED, data={"finish": answer.finish})
-                return answer
+                setting.session = await summarised(
+                    mind.model, session, history=mind.history, boundary=setting.journal.boundary
+                )
+                outcome = await loop(mind.model, partial(self._compose, mind, message, setting), self.executor, setting)
+                session = setting.session
+                if isinstance(outcome, Pause):
+                    return await self._pause(session, said, outcome.answer, setting)
+                outcome.model = mind.label(outcome.model)
+                if self._guard is not None:
+                    outcome = await self._guard(outcome, message)
+                await live.send(EventType.FINISHED, data={"finish": outcome.finish})
+                return answered(
+                    session.model_copy(update={"tainted": setting.tainted, "vouched": setting.vouched}), said, outcome
+                )
         finally:
             live.close()
+
+    def _setting(
+        self,
+        message: InboundMessage,
+        work: Work,
+        session: SessionView,
+        journal: Journal,
+        live: Live,
+        *,
+        trusted: bool,
+    ) -> Setting:
+        """What holds for the turn."""
+        room = len(session.suspended) < MAX_SUSPENDED
+        setting = Setting(
+            tools=self._tools.now(),
+            policy=Policy(self._mind().settings.policy),
+            channel=work.channel,
+            message=message,
+            journal=journal.model_copy(deep=True),
+            tainted=session.tainted,
+            vouched=list(session.vouched),
+            live=live,
+            session=session,
+            checkpoint=work.checkpoint,
+            may_ask=room and sum(waiting.size() for waiting in session.suspended) < MAX_SUSPENDED_BYTES,
+        )
+        setting.words = self._words(setting, trusted=trusted)
+        return setting
+
+    def _words(self, setting: Setting, *, trusted: bool) -> Words:
+        """What the person said himself, and what he vouched for."""
+        if not trusted:
+            return Words("", (), setting.vouched)
+        message, turns = setting.message, setting.session.turns
+        earlier = [turn.text for turn in turns if turn.trusted and turn.user == message.sender.user]
+        return Words(sanitise(message.text), earlier, setting.vouched)
+
+    def _compose(
+        self,
+        mind: Mind,
+        message: InboundMessage,
+        setting: Setting,
+        journal: tuple[Message, ...],
+        tools: tuple[ToolSpec, ...],
+    ) -> Request:
+        return compose(
+            message,
+            setting.session,
+            instructions=mind.settings.whole_instructions,
+            max_tokens=mind.max_tokens,
+            history=mind.history,
+            boundary=setting.journal.boundary,
+            tools=tools,
+            journal=journal,
+            before=setting.journal.seq,
+            name=self._vetting.name,
+        )
+
+    async def _pause(self, session: SessionView, said: Said, answer: Answer, setting: Setting) -> SessionView:
+        """Put the questions, and end the turn until they are answered."""
+        for approval in setting.questions():
+            await self._approvals.ask(approval)
+        await setting.live.send(EventType.FINISHED, data={"finish": Finish.COMPLETE})
+        answer.model = self._mind().label(answer.model)
+        return suspended(session, said, answer, setting)
 
     async def _bury(self, work: Work, refusal: Refused) -> SessionView:
         """Keep the message as a dead letter and go on; tell its sender, where that can be read safely."""
@@ -129,45 +293,19 @@ class Turns:
             reason=str(refusal),
         )
         self.buried += 1
+        session = work.session.model_copy(update={"progress": None})
         sender = salvage(work)
         if sender is None:
-            return _passed_over(work)
+            return _passed_over(session, work)
         text = "I could not read or answer this message. It is kept: `opencrust dlq list` shows it to the operator."
-        answer = Answer(text=text, finish=Finish.FAILED)
-        return _answered(work, sender.message_id, "unknown", sender.address, "", answer)
+        said = Said(work.message.seq, sender.message_id, "unknown", sender.address)
+        return answered(session, said, Answer(text=text, finish=Finish.FAILED))
 
 
-def _passed_over(work: Work) -> SessionView:
+def _passed_over(session: SessionView, work: Work) -> SessionView:
     """The session after a message that gets no reply."""
-    return work.session.model_copy(update={"cursor": work.message.seq, "attempts": 0, "outbox": []})
+    return session.model_copy(update={"cursor": work.message.seq, "attempts": 0, "outbox": [], "progress": None})
 
 
-def _answered(work: Work, message_id: str, user: str, address: ReplyAddress, text: str, answer: Answer) -> SessionView:
-    """The session after the turn, with its reply in the outbox. The address is the ingress's, unchanged."""
-    seq = work.message.seq
-    said = sanitise(answer.text)  # what a model says can hold what no person sees, too
-    body = cut(said)
-    if body != said:
-        body = cut(body, MAX_TURN_BYTES - len(TOO_LONG)) + TOO_LONG
-    reply = OutboundMessage(
-        id=f"re:{seq}:0",
-        in_reply_to=message_id,
-        address=address,
-        text=body or "(the model gave an empty answer)",
-        finish=answer.finish,
-        model=answer.model,
-        usage=answer.usage,
-        created_time=now(),
-    )
-    turn = Turn(
-        seq=seq,
-        message_id=message_id,
-        user=user,
-        text=cut(text),
-        reply_id=reply.id,
-        reply=reply.text,
-        finish=answer.finish,
-        model=answer.model,
-        at=reply.created_time,
-    )
-    return work.session.with_turn(turn, [reply])
+def _state(mind: Mind) -> str:
+    return f"Answering with {mind.label(mind.model.model)}."

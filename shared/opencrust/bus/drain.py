@@ -4,6 +4,7 @@ The durable's deliveries are only wake-ups. A worker that gets one takes the con
 conversation from the stream in order, from the session's cursor on, and for each message::
 
     run the turn → commit {turn, replies, cursor} by compare-and-set → publish the replies → clear the outbox
+        ↳ checkpoint {progress}, by the same compare-and-set, before and after each effect
 
 The compare-and-set is the fence: a paused worker that was overtaken loses it and has published nothing. A worker that
 dies after the commit leaves its replies in the outbox; the next one publishes them, under the same message ids, unless
@@ -15,7 +16,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from opencrust.bus import errors, subjects
 from opencrust.bus.connection import Bus
@@ -42,19 +43,32 @@ class Fenced(Exception):
     """Another worker went on with this conversation; what this one did is void."""
 
 
+Checkpoint = Callable[[SessionView], Awaitable[None]]
+
+
+async def _unkept(session: SessionView) -> None:
+    """Outside a drain there is nobody to go on with a turn."""
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One message to answer, with the session as it stands before it."""
+    """One message to answer, with the session as it stands before it.
+
+    ``checkpoint`` commits a state *within* the turn (cursor and outbox as they were), by the same compare-and-set as
+    the turn's end: after it, whoever runs the turn again finds that state in ``session``. It raises :class:`Fenced`
+    where another worker was quicker; then nothing more may be done.
+    """
 
     message: StoredMessage
     channel: str
     conv: str
     session: SessionView
+    checkpoint: Checkpoint = field(default=_unkept, repr=False, compare=False)
 
 
 TurnHandler = Callable[[Work], Awaitable[SessionView]]
-"""Runs one turn and returns the session after it: cursor moved on, replies in its outbox. Must be free of effects that
-a second run would double, except through the outbox."""
+"""Runs one turn and returns the session after it: cursor moved on, replies in its outbox. It may run again at any point
+after a crash: an effect that must not be doubled goes through the outbox, or between two checkpoints."""
 
 
 class Drain:
@@ -215,7 +229,8 @@ class _Conversation:
             sequence=message.seq,
         ):
             await self._commit(self.session.model_copy(update={"attempts": self.session.attempts + 1}))
-            after = await self._drain._handler(Work(message, self._channel, self._conv, self.session))
+            work = Work(message, self._channel, self._conv, self.session, self._commit)
+            after = await self._drain._handler(work)
             await self._commit(after)
             await self._publish(after.outbox)
 

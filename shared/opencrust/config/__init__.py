@@ -5,5 +5,16 @@ bucket ``cfg``; services hear of a change at once and reload. A file with a faul
 """
 
 from opencrust.config.configuration import AgentSettings, ConfigError, Configuration, Provider, ProviderKind, Providers
+from opencrust.config.policy import Answer, PolicySettings, Rule
 
-__all__ = ["AgentSettings", "ConfigError", "Configuration", "Provider", "ProviderKind", "Providers"]
+__all__ = [
+    "AgentSettings",
+    "Answer",
+    "ConfigError",
+    "Configuration",
+    "PolicySettings",
+    "Provider",
+    "ProviderKind",
+    "Providers",
+    "Rule",
+]

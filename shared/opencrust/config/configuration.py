@@ -7,6 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from opencrust.config.policy import PolicySettings
 from opencrust.contracts.base import explain
 from opencrust.credentials.references import PlainSecret, find_plain_secrets
 from opencrust.identity.files import make_private_directory, write_private
@@ -65,8 +66,17 @@ class AgentSettings(_Strict):
     instructions: Annotated[str, StringConstraints(max_length=20_000)] = (
         "You are a helpful personal assistant. Be brief and truthful; say so when you do not know."
     )
+    persona: Annotated[str, StringConstraints(max_length=20_000)] = ""
+    """Who the assistant is to be: what stands in ``config/persona.md``, where there is that file."""
     slots: Annotated[int, Field(ge=1, le=256)] = 32
     """Conversations that one agent process works on at the same time."""
+    policy: PolicySettings = PolicySettings()
+    """What tools may do, and who is asked."""
+
+    @property
+    def whole_instructions(self) -> str:
+        """Instructions and persona, as the model is told them."""
+        return "\n\n".join(part for part in (self.instructions, self.persona.strip()) if part)
 
 
 class Configuration(_Strict):

@@ -15,6 +15,7 @@ from opencrust.contracts.approvals import Approval, ApprovalsReply, ApprovalStat
 from opencrust.contracts.base import ContractError, Malformed, TooLarge, UnknownVersion, decode, encode
 from opencrust.contracts.conversation import conversation_key
 from opencrust.contracts.events import EventType, TurnEvent
+from opencrust.contracts.journal import CallState, Journal, JournalCall, Outcome, Step
 from opencrust.contracts.messages import (
     ApprovalCard,
     Attachment,
@@ -30,7 +31,7 @@ from opencrust.contracts.messages import (
     Trust,
     Usage,
 )
-from opencrust.contracts.session import SessionView, Turn
+from opencrust.contracts.session import SessionView, Summary, Turn
 
 __all__ = [
     "Approval",
@@ -38,6 +39,7 @@ __all__ = [
     "ApprovalState",
     "ApprovalsReply",
     "Attachment",
+    "CallState",
     "ContextTurn",
     "ContractError",
     "Decision",
@@ -45,13 +47,18 @@ __all__ = [
     "EventType",
     "Finish",
     "InboundMessage",
+    "Journal",
+    "JournalCall",
     "Malformed",
     "OutboundMessage",
+    "Outcome",
     "Receipt",
     "ReplyAddress",
     "Sender",
     "SessionView",
     "Source",
+    "Step",
+    "Summary",
     "TooLarge",
     "Trust",
     "Turn",

@@ -34,6 +34,8 @@ class Approval(Versioned):
     created: AwareDatetime
     decided: AwareDatetime | None = None
     decided_by: Annotated[str, StringConstraints(max_length=255)] = ""
+    used_by: Annotated[str, StringConstraints(max_length=255)] = ""
+    """Of a used one: conversation and message whose turn took it, so that the same turn may go on after a crash."""
 
 
 class Decision(Versioned):

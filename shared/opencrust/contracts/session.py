@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import AwareDatetime, Field
 
 from opencrust.contracts.base import Contract, Versioned
+from opencrust.contracts.journal import Journal
 from opencrust.contracts.messages import Finish, OutboundMessage, PlatformId
 
 MAX_TURNS = 40
@@ -28,12 +29,25 @@ class Turn(Contract):
     seq: Annotated[int, Field(ge=1)]
     message_id: PlatformId
     user: PlatformId
+    name: str = ""
+    """What its author calls himself, in a group; never to be trusted as text."""
     text: str
     reply_id: PlatformId
     reply: str
     finish: Finish = Finish.COMPLETE
     model: str = ""
     at: AwareDatetime
+    trusted: bool = True
+    """The text is its user's own: what he names in it counts as his wish. False for what looked like an attack, and for
+    what somebody without rights wrote."""
+
+
+class Summary(Contract):
+    """What earlier turns said, told by the model: derived from them, so as tainted as they were."""
+
+    text: str
+    upto: Annotated[int, Field(ge=0)]
+    """Sequence of the last turn that it covers."""
 
 
 class SessionView(Versioned):
@@ -52,6 +66,15 @@ class SessionView(Versioned):
     """The record ends so long after its last turn."""
     attempts: Annotated[int, Field(ge=0)] = 0
     """How often the message after the cursor was tried: more than once where a worker died, failed or was overtaken."""
+    tainted: bool = False
+    """Strangers' text (a page, a file, a plugin's answer …) came into the conversation. Only /new clears it."""
+    vouched: list[str] = []
+    """Recipients, paths and the like that a person approved here: as good as his own words."""
+    summary: Summary | None = None
+    progress: Journal | None = None
+    """The turn at work, once it has done something that must not be done twice."""
+    suspended: list[Journal] = []
+    """Turns that wait for a person's approval; the conversation goes on meanwhile."""
 
     def answer_to(self, message_id: str) -> Turn | None:
         """The turn that answered ``message_id``, newest first, or None while it is not answered (or long past)."""
@@ -63,4 +86,6 @@ class SessionView(Versioned):
         sizes = [len(t.text.encode()) + len(t.reply.encode()) for t in turns]
         while len(turns) > 1 and sum(sizes) > MAX_SESSION_BYTES:
             del turns[0], sizes[0]
-        return self.model_copy(update={"turns": turns, "cursor": turn.seq, "outbox": outbox, "attempts": 0})
+        return self.model_copy(
+            update={"turns": turns, "cursor": turn.seq, "outbox": outbox, "attempts": 0, "progress": None}
+        )
