@@ -7,6 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from opencrust.config.channels import PLATFORMS, ChannelSettings
 from opencrust.config.policy import PolicySettings
 from opencrust.contracts.base import explain
 from opencrust.credentials.references import PlainSecret, find_plain_secrets
@@ -83,6 +84,8 @@ class Configuration(_Strict):
     """The whole file."""
 
     providers: tuple[Provider, ...] = ()
+    channels: tuple[ChannelSettings, ...] = ()
+    """Platforms that people write from."""
     agent: AgentSettings = AgentSettings()
     stream_bytes: dict[str, Annotated[int, Field(ge=1024 * 1024)]] = {}
     """Other sizes of streams than the registry's, in bytes, by name."""
@@ -94,6 +97,9 @@ class Configuration(_Strict):
         names = [provider.name for provider in self.providers]
         if len(set(names)) < len(names):
             raise ValueError("two providers have the same name")
+        channels = [channel.name for channel in self.channels]
+        if len(set(channels)) < len(channels):
+            raise ValueError("a channel is configured twice")
         return self
 
     @classmethod
@@ -138,13 +144,31 @@ class Configuration(_Strict):
         others = tuple(p for p in self.providers if p.name != provider.name)
         return self.model_copy(update={"providers": (provider, *others) if first else (*others, provider)})
 
+    def channel(self, name: str) -> ChannelSettings | None:
+        """The settings of a channel; None where it is not configured."""
+        return next((channel for channel in self.channels if channel.name == name), None)
+
+    def with_channel(self, channel: ChannelSettings) -> "Configuration":
+        """A copy with ``channel`` in place of one of the same name."""
+        return self.model_copy(update={"channels": (*self.without_channel(channel.name).channels, channel)})
+
+    def without_channel(self, name: str) -> "Configuration":
+        """A copy without the channel of that name."""
+        return self.model_copy(update={"channels": tuple(c for c in self.channels if c.name != name)})
+
     def for_services(self) -> dict[str, bytes]:
         """What each service is to know: ``<service>.<key>`` → JSON."""
         providers = Providers(providers=self.providers)
         return {
             "agent.providers": providers.model_dump_json().encode(),
             "agent.settings": self.agent.model_dump_json().encode(),
+            **{f"channel-{name}.settings": _channel_document(self.channel(name)) for name in PLATFORMS},
         }
+
+
+def _channel_document(channel: ChannelSettings | None) -> bytes:
+    """``null`` for a channel that is not configured: one that was removed must hear of it."""
+    return b"null" if channel is None else channel.model_dump_json().encode()
 
 
 def _place(secret: PlainSecret) -> str:

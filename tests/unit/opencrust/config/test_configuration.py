@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from opencrust.config import ConfigError, Configuration, Provider, ProviderKind
+from opencrust.config import PLATFORMS, ChannelSettings, ConfigError, Configuration, Provider, ProviderKind
 
 PROVIDER = Provider(name="main", kind=ProviderKind.OPENAI, model="m", credential="vault:provider.main.api_key")
 
@@ -63,8 +63,35 @@ def test_two_providers_of_one_name_are_refused(tmp_path: Path) -> None:
 
 def test_services_are_told_what_concerns_them() -> None:
     told = Configuration().with_provider(PROVIDER).for_services()
-    assert set(told) == {"agent.providers", "agent.settings"}
+    assert set(told) == {"agent.providers", "agent.settings", *(f"channel-{name}.settings" for name in PLATFORMS)}
     assert json.loads(told["agent.providers"])["providers"][0]["credential"] == "vault:provider.main.api_key"
+
+
+def test_a_channel_hears_its_settings_and_that_it_was_removed(tmp_path: Path) -> None:
+    channel = ChannelSettings(name="telegram", credentials={"token": "vault:channel.telegram.token"})
+    configured = Configuration().with_channel(channel).with_channel(channel)
+    configured.save(tmp_path)
+    assert Configuration.load(tmp_path).channels == (channel,)
+    assert ChannelSettings.model_validate_json(configured.for_services()["channel-telegram.settings"]) == channel
+    assert configured.without_channel("telegram").for_services()["channel-telegram.settings"] == b"null"
+
+
+@pytest.mark.parametrize(
+    ("channel", "says"),
+    [
+        ({"name": "telegram", "credentials": {"token": "123456:canary"}}, "secret in plain text"),
+        ({"name": "telegram", "options": {"bot_token": "canary-canary"}}, "secret in plain text"),
+        ({"name": "telegram", "api_base": "https://user:canary@host"}, "api_base"),
+        ({"name": "icq"}, "name"),
+        ({"name": "telegram", "mode": "carrier pigeon"}, "mode"),
+    ],
+)
+def test_a_channel_with_a_fault_is_refused_by_the_place(tmp_path: Path, channel: dict[str, object], says: str) -> None:
+    write(tmp_path, json.dumps({"channels": [channel]}))
+    with pytest.raises(ConfigError) as caught:
+        Configuration.load(tmp_path)
+    assert says in str(caught.value)
+    assert "canary" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
