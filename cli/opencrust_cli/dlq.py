@@ -8,6 +8,7 @@ from opencrust.bus import Bus, subjects
 from opencrust.bus.errors import NoResponders
 from opencrust_cli.bus import with_bus
 from opencrust_cli.errors import EXIT_OK, CommandError
+from opencrust_cli.printable import printable
 
 DLQ = """\
 A message that could not be handled after several tries is put aside as a dead letter, with the reason, instead of
@@ -49,7 +50,7 @@ def _list(options: argparse.Namespace) -> int:
         print("There are no dead letters.")
     for letter in () if options.json else letters:
         rest = "  ".join(f"{name}: {value}" for name, value in letter.items() if name != "seq")
-        print(f"{letter['seq']:>6}  {_printable(rest)}")
+        print(f"{letter['seq']:>6}  {printable(rest)}")
     return EXIT_OK
 
 
@@ -75,7 +76,3 @@ async def _ask(bus: Bus, operation: str, query: dict[str, Any]) -> dict[str, Any
     if "error" in answer:
         raise CommandError(answer["error"])
     return answer
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -34,6 +34,8 @@ FAMILIES = {
     "login-link": "login",
     "chat": "chat",
     "providers": "providers",
+    "people": "people",
+    "pair": "pair",
     "token": "tokens",
     "vault": "vault",
     "audit": "audit",

@@ -43,7 +43,7 @@ ALARM_AT: Final = 50
 """So many wrong codes on one channel within an hour, and the operator is told."""
 
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_READ: Final = str.maketrans({"I": "1", "L": "1", "O": "0", "-": "", " ": "", "\u2010": "", "\u2011": "", "\u2013": ""})
+_READ: Final = str.maketrans({"I": "1", "L": "1", "O": "0", "-": "", "\u2010": "", "\u2011": "", "\u2013": ""})
 _LENGTH: Final = 8
 _SCRYPT_COST: Final = 2**13
 
@@ -62,7 +62,7 @@ def shown(code: str) -> str:
 
 def parse_code(text: str) -> str | None:
     """The code in what somebody typed; None where it cannot be one."""
-    code = text.upper().translate(_READ)
+    code = "".join(text.upper().split()).translate(_READ)
     return code if len(code) == _LENGTH and set(code) <= set(_ALPHABET) else None
 
 

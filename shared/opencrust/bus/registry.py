@@ -339,6 +339,7 @@ def _identities() -> tuple[BusIdentity, ...]:
             Ask(subjects.wildcard(subjects.CTL_PLUGINS, service="cli"), AGENT, share=False),
             Ask(subjects.wildcard(subjects.PAIR_REQ, service="cli"), GATEWAY, share=False),
             Publish(subjects.wildcard(subjects.PLUGIN)),
+            Publish(subjects.audit("cli")),
             *(ReadKeys(bucket, ">") for bucket in ("access", "usage", "plugins", "approvals")),
             *(Inspect(f"KV_{bucket}") for bucket in ("access", "usage", "plugins", "approvals")),
             Inspect("AUDIT"),

@@ -37,7 +37,7 @@ def test_a_code_has_forty_random_bits_and_all_of_crockfords_symbols() -> None:
 def test_a_code_reads_back_as_people_type_it(code: str) -> None:
     typed = shown(code)
     assert len(typed) == 9
-    for variant in (typed, typed.lower(), f" {typed} ", typed.replace("-", " "), typed.replace("-", "–"), code):
+    for variant in (typed, typed.lower(), f" {typed}\n", typed.replace("-", " "), typed.replace("-", "–"), code):
         assert parse_code(variant) == code
     assert parse_code(typed.replace("1", "l").replace("0", "o")) == code
     assert parse_code(typed.replace("1", "I").replace("0", "O")) == code

@@ -1,0 +1,130 @@
+"""`opencrust people`, `pair` and `token` against a real bus and a gateway's pairing desk."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+
+from harness import BusServer
+from opencrust.access.people import PairingOutcome, PairingReply, PairingRequest, PersonId
+from opencrust.access.tokenstore import TokenStore
+from opencrust.bus import Bus, StreamReader, subjects
+from opencrust.contracts import decode, encode
+from opencrust_cli.home import Home
+from opencrust_cli.main import main
+from opencrust_cli.running import Lock
+from opencrust_gateway.pairing import Desk, Wire
+
+ANNA = PersonId(channel="telegram", account="bot", user="123")
+
+
+@dataclass
+class Keyboard:
+    """The command in the home of a bus that runs, and an adapter that asks the desk."""
+
+    home: Home
+    gateway: Bus
+    telegram: Bus
+    capsys: pytest.CaptureFixture[str]
+
+    async def type(self, line: str, *, code: int = 0) -> str:
+        """What a command prints; on stderr if it fails with `code`."""
+        found = await asyncio.to_thread(main, ["--home", str(self.home.path), *line.split()])
+        out, err = self.capsys.readouterr()
+        assert found == code, err
+        return err if code else out
+
+    async def ask(self, op: str, **fields: object) -> PairingReply:
+        asked = encode(PairingRequest.model_validate({"person": ANNA, **fields}))
+        reply = await self.telegram.request(subjects.pair_req("channel-telegram", op), asked, timeout=10)
+        return decode(PairingReply, reply.data)
+
+
+@pytest.fixture
+async def keyboard(bus_server: BusServer, capsys: pytest.CaptureFixture[str]) -> AsyncIterator[Keyboard]:
+    home = Home(bus_server.home)
+    lock = Lock(home)
+    home.status.write_text(json.dumps({"bus_url": bus_server.url}))
+    gateway = await bus_server.connect("gateway")
+    await Wire(gateway, Desk(gateway)).start()
+    yield Keyboard(home, gateway, await bus_server.connect("channel-telegram"), capsys)
+    del lock
+
+
+async def test_a_stranger_is_approved_changed_blocked_and_removed(keyboard: Keyboard) -> None:
+    assert "Nobody waits" in await keyboard.type("pair list")
+    code = (await keyboard.ask("request", name="An\x1b[31mna")).code
+    listed = await keyboard.type("pair list")
+    assert ANNA.key in listed
+    assert "An\\x1b[31mna" in listed
+    assert code not in listed
+    assert "nobody waits" in await keyboard.type("pair approve 0000-0000", code=1)
+    assert "user 123" in await keyboard.type(f"pair approve {code.lower()}")
+    assert json.loads(await keyboard.type("people list --json"))["people"][0]["role"] == "user"
+    assert "guest" in await keyboard.type("people set 123 --role guest --name Anna --expires 30d")
+    assert "until" in await keyboard.type("people list --channel telegram")
+    assert "for ever" in await keyboard.type("people set Anna --forever")
+    assert "blocked" in await keyboard.type("people block Anna")
+    assert (await keyboard.ask("request")).outcome is PairingOutcome.REFUSED
+    assert "guest" in await keyboard.type("people set Anna --unblock")
+    assert "off the list" in await keyboard.type("people remove Anna")
+    assert "nobody called 'Anna'" in await keyboard.type("people remove Anna", code=1)
+    assert "Nobody is on a list" in await keyboard.type("people list")
+
+
+async def test_an_invitation_is_redeemed_and_a_request_blocked_by_id(keyboard: Keyboard) -> None:
+    line = await keyboard.type("pair invite telegram --name Anna --role operator --for 8w")
+    assert line.startswith("/pair ")
+    assert "operator  Anna" in await keyboard.type("pair list")
+    assert (await keyboard.ask("redeem", code=line.removeprefix("/pair "))).outcome is PairingOutcome.PAIRED
+    (entry,) = json.loads(await keyboard.type("people list --json"))["people"]
+    assert (entry["role"], entry["name"], entry["expires"] is None) == ("operator", "Anna", False)
+    bert = PersonId(channel="telegram", account="bot", user="456")
+    await keyboard.ask("request", person=bert)
+    waiting = json.loads(await keyboard.type("pair list --json"))
+    assert [one["id"] for one in waiting["requests"]] == [bert.key]
+    assert "blocked" in await keyboard.type(f"pair block {bert.key}")
+    assert "no channel 'irc'" in await keyboard.type("pair invite irc", code=1)
+    assert "no time span" in await keyboard.type("pair invite telegram --for tomorrow", code=2)
+
+
+async def test_policies_and_a_person_added_by_id(keyboard: Keyboard) -> None:
+    assert "private: pairing     groups: disabled" in await keyboard.type("people policy telegram")
+    assert "private: allowlist   groups: mention" in await keyboard.type(
+        "people policy telegram --dm allowlist --groups mention"
+    )
+    assert (await keyboard.ask("request")).outcome is PairingOutcome.REFUSED
+    policies = json.loads(await keyboard.type("people policy --json"))["channels"]
+    assert [(p["dm"], p["group"]) for p in policies if p["channel"] != "telegram"] == [("pairing", "disabled")] * 4
+    assert "say of which channel" in await keyboard.type("people policy --dm open", code=2)
+    await keyboard.type("people add telegram bot 123 --name Anna")
+    await keyboard.type("people add telegram bot2 123 --name Anna")
+    assert "several are called" in await keyboard.type("people block Anna", code=1)
+
+
+async def test_tokens_are_rotated_and_revoked_with_what_they_made_and_recorded(keyboard: Keyboard) -> None:
+    text = (await keyboard.type("token create laptop --scope chat --expires 30d")).strip()
+    fresh = json.loads(await keyboard.type("token rotate laptop --json"))
+    assert fresh["token"] != text
+    assert (fresh["scopes"], fresh["expires"] is None) == (["chat"], False)
+    assert [record.id for record in await TokenStore(keyboard.gateway).records()] == [fresh["id"]]
+    assert "Revoked bearer 'laptop'" in await keyboard.type("token revoke laptop")
+    assert "no token 'laptop'" in await keyboard.type("token rotate laptop", code=1)
+    assert await TokenStore(keyboard.gateway).records() == []
+    reader, events, after = StreamReader(keyboard.gateway, "AUDIT"), [], 0
+    while (found := await reader.next("audit.cli", after=after)) is not None:
+        after = found.seq
+        assert text.encode() not in found.data
+        events.append(json.loads(found.data)["event"])
+    assert events == ["token.created", "token.rotated", "token.revoked"]
+
+
+async def test_without_a_gateway_it_says_so(bus_server: BusServer, capsys: pytest.CaptureFixture[str]) -> None:
+    home = Home(bus_server.home)
+    lock = Lock(home)
+    home.status.write_text(json.dumps({"bus_url": bus_server.url}))
+    assert await asyncio.to_thread(main, ["--home", str(home.path), "pair", "list"]) == 1
+    assert "the gateway" in capsys.readouterr().err
+    del lock
