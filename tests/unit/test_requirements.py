@@ -88,6 +88,7 @@ def test_every_package_supports_the_same_pythons(project: Path) -> None:
 
 DISTRIBUTION = {
     "nats": "nats-py",
+    "markdown_it": "markdown-it-py",
     "pydantic_core": "pydantic",
     "google": "opentelemetry-exporter-otlp-proto-http",
     "requests": "opentelemetry-exporter-otlp-proto-http",
