@@ -9,21 +9,29 @@ from aiohttp import hdrs, web
 
 from opencrust.access import TokenKind
 from opencrust.access.tokenstore import TokenStore
-from opencrust.bus import Bus, BusError, subjects
+from opencrust.bus import Bus, BusError, Denied, subjects
 from opencrust.bus.message import Message
-from opencrust_gateway import guard
+from opencrust_gateway import guard, openapi
+from opencrust_gateway.approvals import ApprovalDesk
+from opencrust_gateway.attachments import Attachments
+from opencrust_gateway.audit import AuditDesk
 from opencrust_gateway.authentication import LiveConnections, Principal, authenticate
 from opencrust_gateway.completions import Completions
-from opencrust_gateway.errors import ApiError, unauthenticated
+from opencrust_gateway.configuration import ConfigurationDesk
+from opencrust_gateway.errors import ApiError, bus_away, unauthenticated
 from opencrust_gateway.events import Events
+from opencrust_gateway.health import HealthDesk
+from opencrust_gateway.history import Histories
 from opencrust_gateway.http import set_principal
 from opencrust_gateway.hub import Hub, Spawn
+from opencrust_gateway.index import ConversationIndex
 from opencrust_gateway.limits import Limiter, address_key
 from opencrust_gateway.login import Login, cookie_name
 from opencrust_gateway.pages import Pages
 from opencrust_gateway.pairing import Desk, Wire
 from opencrust_gateway.people import People
 from opencrust_gateway.permissions import ROUTES, Need, Route, demand
+from opencrust_gateway.plugins import PluginDesk
 from opencrust_gateway.record import Record
 from opencrust_gateway.settings import GatewaySettings
 from opencrust_gateway.tokens import Tokens
@@ -46,7 +54,10 @@ class Gateway:
         self._tokens = TokenStore(bus)
         self._live = LiveConnections(self._tokens)
         self._spawn = spawn
-        self._hub = Hub(bus, spawn)
+        self._index = ConversationIndex(bus)
+        self._hub = Hub(bus, spawn, self._index)
+        self._attachments = Attachments(bus, settings.limits)
+        self._approvals = ApprovalDesk(bus, settings.limits)
         self._desk = Desk(bus)
         self._sockets = Sockets(self._hub, self._tokens, self._live, settings.limits)
         self._requests = Limiter(settings.limits.requests)
@@ -78,15 +89,16 @@ class Gateway:
         """Plain numbers for the health answer."""
         return {"sockets": self._sockets.count, "conversations": self._hub.count}
 
-    def app(self) -> web.Application:
-        """The application. Raises KeyError where a handler is not in the table of permissions, or the other
-        way.
-        """
+    def handlers(self) -> dict[tuple[str, str], Handler]:
+        """Every route's handler."""
         login = Login(self._tokens, self._live, self._settings)
         completions = Completions(self._hub, self._live, self._settings.limits)
         pages = Pages()
         people = People(self._desk, self._settings.limits.body_time)
         tokens = Tokens(self._tokens, self._live, Record(self._bus), self._settings.limits.body_time)
+        histories = Histories(self._hub, self._index)
+        health = HealthDesk(self._bus)
+        plugins = PluginDesk(self._bus)
         handlers: dict[tuple[str, str], Handler] = {
             ("GET", "/healthz"): _healthz,
             ("GET", "/login"): pages.login,
@@ -115,7 +127,29 @@ class Gateway:
             ("POST", "/v1/tokens"): tokens.create,
             ("POST", "/v1/tokens/{id}/rotate"): tokens.rotate,
             ("DELETE", "/v1/tokens/{id}"): tokens.revoke,
+            ("GET", "/v1/conversations"): histories.list,
+            ("GET", "/v1/conversations/{name}"): histories.show,
+            ("POST", "/v1/attachments"): self._attachments.upload,
+            ("GET", "/v1/attachments/{sha256}"): self._attachments.download,
+            ("GET", "/v1/approvals"): self._approvals.list,
+            ("POST", "/v1/approvals/{id}"): self._approvals.decide,
+            ("GET", "/v1/health"): health.health,
+            ("GET", "/v1/channels"): health.channels,
+            ("GET", "/v1/plugins"): plugins.list,
+            ("POST", "/v1/plugins/{name}/enable"): plugins.enable,
+            ("POST", "/v1/plugins/{name}/disable"): plugins.disable,
+            ("DELETE", "/v1/plugins/{name}"): plugins.remove,
+            ("GET", "/v1/audit"): AuditDesk(self._bus).page,
+            ("GET", "/v1/settings"): ConfigurationDesk(self._bus, self._settings).show,
         }
+        handlers["GET", "/v1/openapi.json"] = openapi.served(handlers)
+        return handlers
+
+    def app(self) -> web.Application:
+        """The application. Raises KeyError where a handler is not in the table of permissions, or the other
+        way.
+        """
+        handlers = self.handlers()
         if handlers.keys() != _BY_ROUTE.keys():
             raise KeyError(f"routes and permissions differ: {sorted(handlers.keys() ^ _BY_ROUTE.keys())}")
         app = web.Application(
@@ -179,6 +213,11 @@ class Gateway:
             return _error_response(ApiError(error.status, "bad_request", error.reason))
         except (asyncio.CancelledError, ConnectionError):
             raise
+        except Denied:
+            log.exception("%s %s failed", request.method, _canonical(request))
+            return _error_response(ApiError(500, "internal", "the gateway may not do this; its log says more"))
+        except BusError:
+            return _error_response(bus_away())
         except Exception:
             log.exception("%s %s failed", request.method, _canonical(request))
             return _error_response(ApiError(500, "internal", "the gateway failed at this; its log says more"))

@@ -59,3 +59,13 @@ def bus_away() -> ApiError:
 def unauthenticated(message: str = "this token is not valid (wrong, expired or revoked)") -> ApiError:
     """No usable credential. The same for every reason, so that an answer tells nothing about what exists."""
     return ApiError(401, "unauthenticated", message)
+
+
+def nobody_serves(what: str, service: str) -> ApiError:
+    """The service that would answer does not run, or does not do this yet."""
+    return ApiError(
+        503,
+        "not_served",
+        f"{what}: the {service} does not answer. See `opencrust status`, and `opencrust logs {service}`",
+        retry_after=5,
+    )

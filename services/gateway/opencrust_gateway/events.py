@@ -1,18 +1,16 @@
 """GET /v1/conversations/{name}/events: a conversation's history, then its live events, as server-sent events."""
 
 from aiohttp import web
-from pydantic import TypeAdapter, ValidationError
 
 from opencrust.bus import BusError
 from opencrust_gateway import frames
 from opencrust_gateway.authentication import LiveConnections
-from opencrust_gateway.conversations import Conversation, ConversationName
+from opencrust_gateway.conversations import Conversation
 from opencrust_gateway.errors import ApiError, bus_away
+from opencrust_gateway.history import conversation_name
 from opencrust_gateway.http import KEEP_ALIVE, EventStream, principal
 from opencrust_gateway.hub import Hub
 from opencrust_gateway.mailbox import Mailbox
-
-_NAME: TypeAdapter[str] = TypeAdapter(ConversationName)
 
 
 class Events:
@@ -29,10 +27,7 @@ class Events:
         reply.
         """
         caller = principal(request)
-        try:
-            conversation = Conversation(caller.owner, _NAME.validate_python(request.match_info["name"]))
-        except ValidationError:
-            raise ApiError(400, "invalid_name", "not a conversation's name: 1 to 128 printable characters") from None
+        conversation = Conversation(caller.owner, conversation_name(request))
         stream = EventStream()
         mailbox = Mailbox()
         try:

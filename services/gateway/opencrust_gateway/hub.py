@@ -43,6 +43,7 @@ from opencrust.contracts.base import explain
 from opencrust.telemetry import spans
 from opencrust_gateway.conversations import CHANNEL, Conversation
 from opencrust_gateway.errors import ApiError, bus_away
+from opencrust_gateway.index import ConversationIndex
 
 log = logging.getLogger(__name__)
 
@@ -140,9 +141,10 @@ Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 class Hub:
     """All conversations of channel "web" that somebody watches through this gateway."""
 
-    def __init__(self, bus: Bus, spawn: Spawn = asyncio.create_task) -> None:
+    def __init__(self, bus: Bus, spawn: Spawn = asyncio.create_task, index: ConversationIndex | None = None) -> None:
         self._bus = bus
         self._spawn = spawn
+        self._index = index or ConversationIndex(bus)
         self._sessions = bus.kv("sess")
         self._watchers: dict[str, list[Watcher]] = {}
         self._suspect_until = 0.0
@@ -229,6 +231,7 @@ class Hub:
         message = _envelope(conversation, message_id, text, context, source)
         if repeated and (answer := await self._answer(conversation, message.id)) is not None:
             return Accepted(message_id, True, answer)
+        await self._index.note(conversation, text)
         watcher.own.add(message_id)
         watcher.pending.add(message_id)
         try:

@@ -48,6 +48,8 @@ ROUTES = (
     Route("GET", "/v1/ws", Need.TOKEN_OR_FIRST_FRAME),
     Route("GET", "/v1/models", Scope.CHAT),
     Route("POST", "/v1/chat/completions", Scope.CHAT),
+    Route("GET", "/v1/conversations", Scope.READ),
+    Route("GET", "/v1/conversations/{name}", Scope.READ),
     Route("GET", "/v1/conversations/{name}/events", Scope.READ),
     Route("GET", "/v1/people", Scope.PAIRING),
     Route("POST", "/v1/people", Scope.PAIRING),
@@ -63,6 +65,19 @@ ROUTES = (
     Route("POST", "/v1/tokens", Scope.ADMIN),
     Route("POST", "/v1/tokens/{id}/rotate", Scope.ADMIN),
     Route("DELETE", "/v1/tokens/{id}", Scope.ADMIN),
+    Route("POST", "/v1/attachments", Scope.CHAT),
+    Route("GET", "/v1/attachments/{sha256}", Scope.READ),
+    Route("GET", "/v1/approvals", Scope.READ),
+    Route("POST", "/v1/approvals/{id}", Scope.APPROVE),
+    Route("GET", "/v1/health", Scope.READ),
+    Route("GET", "/v1/channels", Scope.READ),
+    Route("GET", "/v1/plugins", Scope.READ),
+    Route("POST", "/v1/plugins/{name}/enable", Scope.ADMIN),
+    Route("POST", "/v1/plugins/{name}/disable", Scope.ADMIN),
+    Route("DELETE", "/v1/plugins/{name}", Scope.ADMIN),
+    Route("GET", "/v1/audit", Scope.ADMIN),
+    Route("GET", "/v1/settings", Scope.ADMIN),
+    Route("GET", "/v1/openapi.json", Need.TOKEN),
 )
 
 OPERATIONS: dict[str, Scope | Need] = {

@@ -22,6 +22,8 @@ class Limits:
     frame_before_auth: int = 64 * 1024
     auth_time: float = 10.0
     body_time: float = 20.0
+    attachment: int = 25 * 1024 * 1024
+    upload_time: float = 120.0
     answer_time: float = 600.0
     conversations: int = 100
     in_flight: int = 64
@@ -31,6 +33,7 @@ class Limits:
     requests: Rate = field(default_factory=lambda: Rate(burst=400, per_second=200))
     logins: Rate = field(default_factory=lambda: Rate(burst=10, per_second=0.2))
     upgrades: Rate = field(default_factory=lambda: Rate(burst=100, per_second=20))
+    uploads: Rate = field(default_factory=lambda: Rate(burst=32, per_second=0.5))
     frames: Rate = field(default_factory=lambda: Rate(burst=1_000, per_second=500))
 
 

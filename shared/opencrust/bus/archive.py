@@ -1,4 +1,4 @@
-"""Single messages of a stream by their sequence: look, list, remove. Needs Remove (and Inspect to list)."""
+"""Single messages of a stream by their sequence: look, list, remove. Needs Remove, or Inspect to list and measure."""
 
 import base64
 import json
@@ -54,6 +54,11 @@ class Archive:
         answer = await self._ask(f"INFO.{self._stream}", {"subjects_filter": pattern})
         found: dict[str, int] = answer["state"].get("subjects") or {}
         return found
+
+    async def bounds(self) -> tuple[int, int]:
+        """The sequences of the first message and of the last; (1, 0) of a stream that was always empty."""
+        state = (await self._ask(f"INFO.{self._stream}", {}))["state"]
+        return max(1, state["first_seq"]), state["last_seq"]
 
     async def _get(self, query: dict[str, object]) -> Archived | None:
         try:

@@ -11,7 +11,8 @@ from opencrust.identity import spiffe_id
 
 HEALTH_VERBS = ("PING", "INFO", "STATS")
 """The questions of NATS micro (ADR-32) that every service answers."""
-HEALTH_ASKER = "cli"
+HEALTH_ASKERS = ("cli", "gateway")
+"""Who may ask them: the person at the keyboard, and the gateway for its operator."""
 MiB = 1024 * 1024
 MEMORY = 16 * MiB
 """No stream is kept in memory; the server wants a number all the same."""
@@ -35,13 +36,15 @@ def inbox(service: str) -> str:
 
 
 def rights_of(identity: BusIdentity) -> tuple[Right, ...]:
-    """All rights of an identity: its grants', its inbox, and to answer for its health (the CLI's: to ask)."""
+    """All rights of an identity: its grants', its inbox, and to answer for its health, or to ask others for theirs."""
     rights = [right for grant in identity.grants for right in grant.rights()]
     rights.append(Right("subscribe", f"{inbox(identity.service)}.>", identity.account))
     if not identity.tool:
         rights += [Right("subscribe", subject, identity.account) for subject in health_subjects(identity.service)]
         rights.append(Right("publish", "_R_.>", identity.account))
-    if identity.service == HEALTH_ASKER:
+    if identity.service in HEALTH_ASKERS:
+        if not identity.tool:  # its own replicas answer it within its account, straight into its inbox
+            rights.append(Right("publish", f"{inbox(identity.service)}.>", identity.account))
         rights += [
             Right("publish", subject, service.account, streamed=True)
             for service in IDENTITIES

@@ -62,9 +62,9 @@ class KeyValue:
         """
         return await self._write(key, value, last=revision, ttl=ttl)
 
-    async def put(self, key: str, value: bytes) -> int:
-        """Write a key whatever it holds. Returns its revision."""
-        return await self._write(key, value, last=None)
+    async def put(self, key: str, value: bytes, *, ttl: int | None = None) -> int:
+        """Write a key whatever it holds; it lives ``ttl`` seconds (None: for ever). Returns its revision."""
+        return await self._write(key, value, last=None, ttl=ttl)
 
     async def delete(self, key: str, *, revision: int | None = None) -> int:
         """Delete a key; with ``revision``, only if nobody wrote since: of two that consume it, one wins.

@@ -29,6 +29,12 @@ class StreamReader:
         query = json.dumps({"seq": after + 1, "next_by_subj": subject}).encode()
         return _stored_message(await self._bus.request(self._subject, query, timeout=timeout))
 
+    async def exactly(self, seq: int, *, timeout: float = 5.0) -> StoredMessage | None:
+        """The message of that sequence; None if there is none, or no longer. Needs ReadStream."""
+        return _stored_message(
+            await self._bus.request(self._subject, json.dumps({"seq": seq}).encode(), timeout=timeout)
+        )
+
     async def last(self, subject: str, *, timeout: float = 5.0) -> StoredMessage | None:
         """The last message of ``subject``; None if there is none."""
         return _stored_message(await self._bus.request(f"{self._subject}.{subject}", b"", timeout=timeout))

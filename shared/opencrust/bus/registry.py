@@ -169,6 +169,7 @@ BUCKETS = (
     Bucket("usage", max_bytes=64 * MiB),
     Bucket("plugins", max_bytes=16 * MiB, history=8, republish=("$KV.plugins.>", "evt.plugins.>")),
     Bucket("token", max_bytes=16 * MiB, republish=("$KV.token.>", "evt.token.>")),
+    Bucket("index", max_bytes=32 * MiB, evict_oldest=True),
 )
 
 AGENT_DURABLE = Durable("MSG_IN", "agent", "msg.in.>", ack_wait=10 * SECOND)
@@ -249,7 +250,11 @@ _WEB_GRANTS: tuple[Grant, ...] = (
     WriteKeys("token", ">"),
     Serve(subjects.wildcard(subjects.PAIR_REQ), GATEWAY, "pairing"),
     *(grant(bucket, ">") for bucket in ("access", "pairing") for grant in (ReadKeys, WriteKeys)),
-    *(Inspect(f"KV_{bucket}") for bucket in ("access", "pairing", "approvals", "usage", "token", "plugins")),
+    *(grant("index", "web.>") for grant in (ReadKeys, WriteKeys)),
+    *(
+        Inspect(f"KV_{bucket}")
+        for bucket in ("access", "pairing", "approvals", "usage", "token", "plugins", "index", "cfg")
+    ),
     ReadKeys("approvals", ">"),
     ReadKeys("usage", ">"),
     ReadKeys("plugins", ">"),
