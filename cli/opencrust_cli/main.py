@@ -34,6 +34,8 @@ FAMILIES = {
     "login-link": "login",
     "chat": "chat",
     "providers": "providers",
+    "stop": "stop",
+    "approvals": "approvals",
     "people": "people",
     "pair": "pair",
     "token": "tokens",

@@ -60,6 +60,9 @@ class Answer:
 async def think(model: Model, request: Request, live: Live, stop: asyncio.Event) -> Answer:
     """Ask ``model``. Never raises for what a provider does: a failure is an answer that says what to do."""
     answer = Answer(model=model.model)
+    if stop.is_set():
+        answer.text, answer.finish = STOPPED, Finish.STOPPED
+        return answer
     asking = asyncio.create_task(_ask(model, request, live, answer))
     stopping = asyncio.create_task(stop.wait())
     try:
