@@ -20,6 +20,7 @@ from opencrust.access.desk import (
 from opencrust.access.pairing import (
     CODE_TTL,
     MAX_PENDING,
+    MAX_TRIES,
     REISSUE_AFTER,
     Invite,
     Request,
@@ -139,7 +140,8 @@ class Desk:
         existing = await self._people.person(person)
         if existing is not None and existing.blocked:
             return PairingReply(outcome=PairingOutcome.REFUSED)
-        if not await self._tries.take(person, now):
+        nth = await self._tries.take(person, now)
+        if nth is None:
             return PairingReply(outcome=PairingOutcome.LOCKED, text=LOCKED)
         stretched = await self._stretch(parse_code(code) or _NOT_A_CODE)
         for account in (person.account, None):
@@ -155,7 +157,10 @@ class Desk:
             await self._let_in(invite, person, name, None, now)
             await self._tries.forgive(person)
             return PairingReply(outcome=PairingOutcome.PAIRED, text=WELCOME)
-        return await self._wrong(person, now)
+        wrong = await self._wrong(person, nth, now)
+        if existing is not None and existing.valid(now):  # he sent it again, as he was not told that it had worked
+            return PairingReply(outcome=PairingOutcome.PAIRED, text=ALREADY)
+        return wrong
 
     async def decide_on_channel(self, by: PersonId, code: str, approve: bool) -> PairingReply:
         """Somebody on a channel approves or blocks a code: if he is an operator there, by our own records."""
@@ -163,11 +168,12 @@ class Desk:
         operator = await self._people.person(by)
         if operator is None or not operator.valid(now) or operator.role is not Role.OPERATOR:
             return PairingReply(outcome=PairingOutcome.REFUSED, text=NOT_YOURS)
-        if not await self._tries.take(by, now):
+        nth = await self._tries.take(by, now)
+        if nth is None:
             return PairingReply(outcome=PairingOutcome.LOCKED, text=LOCKED)
         request = await self._by_code(by.channel, by.account, code, now)
         if request is None:
-            return await self._wrong(by, now)
+            return await self._wrong(by, nth, now)
         await self._tries.forgive(by)
         after = await self._decide(request, approve, Role.USER, _called(operator), now)
         text = f"{printable(after.name) or 'This person'} {'is blocked' if after.blocked else 'may write to me now'}."
@@ -350,14 +356,14 @@ class Desk:
         await self._people.change(person, after)
         await self._invites.delete(waiting.invite_name(invite.channel, invite.digest), revision)
 
-    async def _wrong(self, person: PersonId, now: datetime) -> PairingReply:
+    async def _wrong(self, person: PersonId, nth: int, now: datetime) -> PairingReply:
         wrongs = await self._tries.wrong(person.channel, now)
         log.warning("a wrong pairing code on %s, %d within the hour", person.channel, wrongs)
         if alarmed(wrongs) and not alarmed(wrongs - 1):
             await self._record.write("pairing.alarm", {"channel": person.channel, "wrong_codes": wrongs})
             text = f"Somebody is guessing pairing codes on {person.channel}: {wrongs} wrong ones within an hour."
             await self._tell_operators(lambda _: text, now)
-        elif not alarmed(wrongs) and await self._tries.locked(person, now):
+        elif not alarmed(wrongs) and nth == MAX_TRIES:
             await self._record.write("pairing.locked", person=person)
         return PairingReply(outcome=PairingOutcome.WRONG, text=WRONG)
 

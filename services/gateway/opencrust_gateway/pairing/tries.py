@@ -26,19 +26,15 @@ class TriesStore:
         self._bucket = bus.kv("pairing")
         self._limiter = Limiter(rate)
 
-    async def take(self, person: PersonId, now: datetime) -> bool:
-        """Use up one try of a sender, before his code is looked at; False: he is locked, and it is not."""
+    async def take(self, person: PersonId, now: datetime) -> int | None:
+        """Use up one try of a sender, before his code is looked at. Which one it is, from 1; None: he is locked."""
         if self._limiter.take(person.channel, asyncio.get_running_loop().time()):
-            return False
-        return await self._count(_sender(person), now, most=MAX_TRIES) is not None
+            return None
+        return await self._count(_sender(person), now, most=MAX_TRIES)
 
     async def forgive(self, person: PersonId) -> None:
         """Forget his tries: his code was right."""
         await self._bucket.delete(_sender(person))
-
-    async def locked(self, person: PersonId, now: datetime) -> bool:
-        """Whether a sender has no try left within the hour."""
-        return _read(await self._bucket.get(_sender(person)), now).counted(now) >= MAX_TRIES
 
     async def wrong(self, channel: str, now: datetime) -> int:
         """Count a wrong code of a channel; returns how many there were within the hour."""
