@@ -7,29 +7,53 @@ used the old one is out at once.
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from aiohttp import web
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 from opencrust.access import Scope, ScopeError, TokenKind, TokenRecord, is_token_id, lifetime, mint_bearer
 from opencrust.access.tokenstore import TokenStore
 from opencrust.bus.errors import BusError
 from opencrust_gateway.authentication import LiveConnections, Principal
 from opencrust_gateway.errors import ApiError, bus_away
-from opencrust_gateway.http import principal, read_json
+from opencrust_gateway.http import Given, documented, principal, read_json, told
 from opencrust_gateway.people import called
 from opencrust_gateway.record import Record
 
 
-class TokenBody(BaseModel):
-    """``POST /v1/tokens``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+class TokenBody(Given):
+    """A token to make."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
     scopes: Annotated[frozenset[Scope], Field(min_length=1)]
     expires: AwareDatetime | None = None
+
+
+class TokenTold(BaseModel):
+    """A token, without what could log in. ``current``: the one that asks."""
+
+    id: str
+    kind: TokenKind
+    name: str
+    owner: str
+    scopes: list[Scope]
+    created: datetime
+    expires: datetime | None
+    parent: str | None
+    current: bool
+
+
+class TokensTold(BaseModel):
+    """All tokens, oldest first."""
+
+    tokens: list[TokenTold]
+
+
+class TokenMade(TokenTold):
+    """A fresh token, which is told this once."""
+
+    token: str
 
 
 class Tokens:
@@ -41,6 +65,7 @@ class Tokens:
         self._record = record
         self._body_time = body_time
 
+    @documented(answer=TokensTold)
     async def list(self, request: web.Request) -> web.StreamResponse:
         """GET /v1/tokens: all, without anything that could log in."""
         caller = principal(request)
@@ -48,10 +73,11 @@ class Tokens:
             records = await self._tokens.records()
         except BusError:
             raise bus_away() from None
-        return web.json_response({"tokens": [token_view(record, caller) for record in records]})
+        return told(TokensTold(tokens=[token_told(record, caller) for record in records]))
 
+    @documented(body=TokenBody, answer=TokenMade, status=201)
     async def create(self, request: web.Request) -> web.StreamResponse:
-        """POST /v1/tokens. The token is in this answer and nowhere else."""
+        """POST /v1/tokens: a token for a program; it is in this answer and nowhere else."""
         caller, body = principal(request), await read_json(request, TokenBody, self._body_time)
         text, record = _minted(caller, body.name, body.scopes, body.expires, parent=caller.token_id)
         try:
@@ -59,8 +85,9 @@ class Tokens:
             await self._tokens.add(record)
         except BusError:
             raise bus_away() from None
-        return web.json_response({"token": text, **token_view(record, caller)}, status=201)
+        return _made(text, record, caller)
 
+    @documented(answer=TokenMade, status=201)
     async def rotate(self, request: web.Request) -> web.StreamResponse:
         """POST /v1/tokens/{id}/rotate: the old one ends, and a fresh one stands in its place.
 
@@ -80,8 +107,9 @@ class Tokens:
             await self._tokens.add(record)
         except BusError:
             raise bus_away() from None
-        return web.json_response({"token": text, **token_view(record, caller)}, status=201)
+        return _made(text, record, caller)
 
+    @documented(status=204)
     async def revoke(self, request: web.Request) -> web.StreamResponse:
         """DELETE /v1/tokens/{id}: it, and what it minted, end now."""
         caller = principal(request)
@@ -114,19 +142,23 @@ class Tokens:
         return found
 
 
-def token_view(record: TokenRecord, caller: Principal) -> dict[str, Any]:
-    """A token in JSON, without what could log in."""
-    return {
-        "id": record.id,
-        "kind": record.kind.value,
-        "name": record.name,
-        "owner": record.owner,
-        "scopes": sorted(record.scopes),
-        "created": record.created.isoformat(),
-        "expires": record.expires.isoformat() if record.expires else None,
-        "parent": record.parent,
-        "current": record.id == caller.token_id,
-    }
+def token_told(record: TokenRecord, caller: Principal) -> TokenTold:
+    """A token as a client sees it."""
+    return TokenTold(
+        id=record.id,
+        kind=record.kind,
+        name=record.name,
+        owner=record.owner,
+        scopes=sorted(record.scopes),
+        created=record.created,
+        expires=record.expires,
+        parent=record.parent,
+        current=record.id == caller.token_id,
+    )
+
+
+def _made(text: str, record: TokenRecord, caller: Principal) -> web.Response:
+    return told(TokenMade(token=text, **dict(token_told(record, caller))), status=201)
 
 
 def _minted(
