@@ -38,7 +38,7 @@ CHANNELS = (
     ),
     ChannelDoc(subjects.EVT_CONV, "Live events of a running turn; lossy by design.", TurnEvent),
     ChannelDoc(subjects.EVT_CFG, "The person's configuration for one service, whenever it changes."),
-    ChannelDoc(subjects.EVT_ACCESS, "Who may speak on a channel, whenever it changes."),
+    ChannelDoc(subjects.EVT_ACCESS, "A person, the policy or the notices of a channel, whenever they change."),
     ChannelDoc(subjects.EVT_APPROVALS, "An approval was asked for, decided, or expired.", Approval),
     ChannelDoc(subjects.EVT_PLUGINS, "A plugin was installed, granted, disabled or removed."),
     ChannelDoc(subjects.EVT_TOKEN, "A token was made, changed or revoked."),
@@ -46,7 +46,11 @@ CHANNELS = (
     ChannelDoc(subjects.CTL_DLQ, "Requests to the dead-letter mover: list, show, redrive."),
     ChannelDoc(subjects.CTL_APPROVALS, "Requests to the agent: list approvals, decide one."),
     ChannelDoc(subjects.CTL_PLUGINS, "Requests to the agent: inspect, install, list, call, disable, remove plugins."),
-    ChannelDoc(subjects.PAIR_REQ, "Requests to the gateway's pairing desk: who may speak on a channel."),
+    ChannelDoc(
+        subjects.PAIR_REQ,
+        "Requests to the gateway's pairing desk. Adapters, for their own channel: request, redeem, decide; the command "
+        "line: list, people, invite, decide, set, remove, policy.",
+    ),
     ChannelDoc(subjects.RECEIPT, "What became of a reply on its platform.", Receipt),
     ChannelDoc(subjects.MEDIA, "A part of an attachment's bytes, under the SHA-256 of the whole."),
     ChannelDoc(subjects.PLUGIN, "A part of a plugin's component, under the SHA-256 of the whole."),
