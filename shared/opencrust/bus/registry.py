@@ -194,7 +194,7 @@ def outbound(channel: str) -> tuple[Durable, ...]:
             "MSG_OUT",
             f"out-{channel}-{lane}",
             subjects.wildcard(subjects.MSG_OUT, channel=channel, partition=str(lane)),
-            30 * SECOND,
+            5 * SECOND,  # a sender says every 1.5 s that it is at work; one that died holds up its lanes so long
             max_ack_pending=1,
         )
         for lane in range(subjects.PARTITIONS)

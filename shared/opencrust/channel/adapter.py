@@ -22,6 +22,8 @@ from enum import StrEnum
 from typing import ClassVar
 
 from opencrust.channel.link import Link
+from opencrust.channel.text import render
+from opencrust.channel.text.dialect import Dialect
 from opencrust.config import ChannelSettings
 from opencrust.contracts import ApprovalCard, ReplyAddress
 from opencrust.credentials import Secret
@@ -82,8 +84,6 @@ class Capabilities:
     buttons: bool = False
     file_in: int = 20 * 1024 * 1024
     file_out: int = 20 * 1024 * 1024
-    caption: int = 0
-    """Most units of text that a file can carry; 0: text and files are parts of their own."""
     per_conversation: float = 0.0
     """Messages a second that one conversation takes; 0: not known, the platform says when it is too much."""
     per_account: float = 0.0
@@ -271,6 +271,8 @@ class ChannelAdapter(ABC):
 
     name: ClassVar[str]
     """The channel's name in the registry of the bus."""
+    dialect: ClassVar[Dialect]
+    """How its platform writes what is bold."""
     capabilities: Capabilities
 
     @abstractmethod
@@ -305,9 +307,9 @@ class ChannelAdapter(ABC):
     async def send(self, part: OutPart) -> SendResult:
         """Send one part, with one call, within a minute. What it raises counts as :class:`Unknown`."""
 
-    @abstractmethod
     def compose(self, text: str) -> Sequence[str]:
         """``text`` (the common Markdown dialect) in the platform's own, cut at its limits. Pure."""
+        return render(text, self.dialect)
 
     @abstractmethod
     async def private(self, user: str) -> ReplyAddress:
@@ -328,6 +330,10 @@ class ChannelAdapter(ABC):
     def shows(self, address: ReplyAddress) -> Showing:
         """How a running answer is shown in this conversation, where it depends on the conversation."""
         return self.capabilities.showing
+
+    def shows_every(self, address: ReplyAddress) -> float:
+        """Shortest time between two updates of what is shown in this conversation, in seconds."""
+        return self.capabilities.showing_every
 
     async def draft(self, address: ReplyAddress, key: str, text: str) -> None:
         """Show ``text`` (Markdown, unfinished) as the draft ``key``. Raises LinkError; it does not matter."""
