@@ -14,7 +14,7 @@ import opencrust
 from opencrust.config import ConfigError, Configuration
 from opencrust.confine import landlock_abi
 from opencrust.identity import Identity, IdentityError
-from opencrust_cli import running
+from opencrust_cli import people_checks, running
 from opencrust_cli.errors import CommandError
 from opencrust_cli.findings import Finding, show
 from opencrust_cli.home import Home
@@ -58,6 +58,8 @@ def examine(home: Home) -> Iterator[Finding]:
     yield from _certificates(home)
     yield from _running(home)
     yield from _vault(home)
+    if running.find(home) is not None:
+        yield from people_checks.look(home)
 
 
 def _landlock() -> Finding:

@@ -270,6 +270,22 @@ async def test_the_policy_decides_whether_a_stranger_is_offered_anything(house: 
     assert (await house.operator("list")).requests == []
 
 
+async def test_where_strangers_are_dropped_in_silence_an_invitation_works_and_wrong_codes_hear_nothing(
+    house: House,
+) -> None:
+    await house.operator("policy", channel="telegram", policy=ChannelPolicy(dm=DmPolicy.ALLOWLIST))
+    code = await house.invite()
+    for _ in range(7):  # wrong ones, then locked
+        reply = await house.ask("redeem", person=BERT, code="0000-0000")
+        assert reply.outcome in (PairingOutcome.WRONG, PairingOutcome.LOCKED)
+        assert reply.text == ""
+    assert (await house.ask("redeem", person=ANNA, code=code)).text
+    assert await house.verdict(ANNA) is Verdict.ADMIT
+    again = await house.ask("redeem", person=ANNA, code=code)  # who is in is told so, whatever he sends
+    assert again.outcome is PairingOutcome.PAIRED
+    assert again.text
+
+
 async def test_a_person_is_changed_expires_and_is_removed_within_a_second(house: House) -> None:
     people = People(house.telegram)
     await people.start()

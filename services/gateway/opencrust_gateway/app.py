@@ -87,7 +87,7 @@ class Gateway:
 
     def facts(self) -> dict[str, object]:
         """Plain numbers for the health answer."""
-        return {"sockets": self._sockets.count, "conversations": self._hub.count}
+        return {"sockets": self._sockets.count, "conversations": self._hub.count, **self._desk.facts()}
 
     def handlers(self) -> dict[tuple[str, str], Handler]:
         """Every route's handler."""

@@ -19,6 +19,7 @@ from opencrust.access.desk import (
 )
 from opencrust.access.pairing import (
     CODE_TTL,
+    LOCK,
     MAX_PENDING,
     MAX_TRIES,
     REISSUE_AFTER,
@@ -85,6 +86,12 @@ class Desk:
         self._invites = waiting.invites(bus)
         self._tries = TriesStore(bus, rate)
         self._record = Record(bus)
+        self._alarms: dict[str, datetime] = {}
+
+    def facts(self) -> dict[str, object]:
+        """Channels on which somebody guesses codes, as far as this replica has seen it: for the health answer."""
+        now = _now()
+        return {"pairing_alarms": sorted(name for name, seen in self._alarms.items() if now - seen < LOCK)}
 
     async def resume(self) -> None:
         """Carry out what a desk that died, or lost the bus, had claimed."""
@@ -134,12 +141,22 @@ class Desk:
     async def redeem(self, person: PersonId, name: str, code: str) -> PairingReply:
         """Somebody sent a code: if it is a live invitation for here, he is on the list.
 
-        Wrong, used, expired and made for elsewhere look the same. Of two who redeem one code one gets in.
+        Wrong, used, expired and made for elsewhere look the same; where the channel's policy is to drop strangers in
+        silence, they are told nothing. Of two who redeem one code one gets in.
         """
         now = _now()
         existing = await self._people.person(person)
         if existing is not None and existing.blocked:
             return PairingReply(outcome=PairingOutcome.REFUSED)
+        reply = await self._redeem(person, name, code, now)
+        if reply.outcome is PairingOutcome.PAIRED:
+            return reply
+        if existing is not None and existing.valid(now):  # he sent it again, as he was not told that it had worked
+            return PairingReply(outcome=PairingOutcome.PAIRED, text=ALREADY)
+        silent = (await self._people.policy(person.channel)).dm is DmPolicy.ALLOWLIST
+        return PairingReply(outcome=reply.outcome) if silent else reply
+
+    async def _redeem(self, person: PersonId, name: str, code: str, now: datetime) -> PairingReply:
         nth = await self._tries.take(person, now)
         if nth is None:
             return PairingReply(outcome=PairingOutcome.LOCKED, text=LOCKED)
@@ -157,10 +174,7 @@ class Desk:
             await self._let_in(invite, person, name, None, now)
             await self._tries.forgive(person)
             return PairingReply(outcome=PairingOutcome.PAIRED, text=WELCOME)
-        wrong = await self._wrong(person, nth, now)
-        if existing is not None and existing.valid(now):  # he sent it again, as he was not told that it had worked
-            return PairingReply(outcome=PairingOutcome.PAIRED, text=ALREADY)
-        return wrong
+        return await self._wrong(person, nth, now)
 
     async def decide_on_channel(self, by: PersonId, code: str, approve: bool) -> PairingReply:
         """Somebody on a channel approves or blocks a code: if he is an operator there, by our own records."""
@@ -359,6 +373,8 @@ class Desk:
     async def _wrong(self, person: PersonId, nth: int, now: datetime) -> PairingReply:
         wrongs = await self._tries.wrong(person.channel, now)
         log.warning("a wrong pairing code on %s, %d within the hour", person.channel, wrongs)
+        if alarmed(wrongs):
+            self._alarms[person.channel] = now
         if alarmed(wrongs) and not alarmed(wrongs - 1):
             await self._record.write("pairing.alarm", {"channel": person.channel, "wrong_codes": wrongs})
             text = f"Somebody is guessing pairing codes on {person.channel}: {wrongs} wrong ones within an hour."
