@@ -71,6 +71,6 @@ def person_line(entry: PersonEntry) -> str:
     if entry.id is None:
         return f"{entry.key}  damaged record: lets nobody in; remove it, and pair that person again"
     state = "blocked" if entry.blocked else entry.role.value if entry.active else f"{entry.role.value}, expired"
-    until = f"until {entry.expires:%Y-%m-%d %H:%M}" if entry.expires else "for ever"
+    until = f"until {entry.expires.astimezone():%Y-%m-%d %H:%M}" if entry.expires else "for ever"
     who = printable(f"{entry.name or '-'}  (user {entry.id.user}, account {entry.id.account})")
     return f"{entry.key}  {state:<17}  {until:<22}  {who}  let in by {printable(entry.approved_by or '-')}"

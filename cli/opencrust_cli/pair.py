@@ -75,10 +75,10 @@ def _list(options: argparse.Namespace) -> int:
         print(f"ALARM: {entry.wrong_codes} wrong codes on {entry.channel} within an hour: somebody may be guessing.")
     for one in reply.requests:
         who = printable(f"{one.name or '-'}  (user {one.person.user}, account {one.person.account})")
-        print(f"{one.id}  waits until {one.expires:%H:%M} UTC  {who}")
+        print(f"{one.id}  waits until {one.expires.astimezone():%H:%M}  {who}")
     for out in reply.invites:
         print(
-            f"invitation  {out.channel}  until {out.expires:%H:%M} UTC  {out.role.value}  {printable(out.name or '-')}"
+            f"invitation  {out.channel}  until {out.expires.astimezone():%H:%M}  {out.role.value}  {printable(out.name or '-')}"
         )
     if not (alarms or reply.requests or reply.invites):
         print("Nobody waits, and no invitation is out.")

@@ -54,5 +54,5 @@ def judge(people: list[PersonEntry], channels: list[ChannelEntry]) -> Iterator[F
                 f"rules of {entry.channel}",
                 None,
                 f"anybody is answered in {' and '.join(opened)}, as a guest",
-                f"`opencrust people policy {entry.channel}` closes it",
+                f"`opencrust people policy {entry.channel} --dm pairing --groups mention` closes it",
             )
