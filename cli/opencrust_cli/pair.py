@@ -77,9 +77,8 @@ def _list(options: argparse.Namespace) -> int:
         who = printable(f"{one.name or '-'}  (user {one.person.user}, account {one.person.account})")
         print(f"{one.id}  waits until {one.expires.astimezone():%H:%M}  {who}")
     for out in reply.invites:
-        print(
-            f"invitation  {out.channel}  until {out.expires.astimezone():%H:%M}  {out.role.value}  {printable(out.name or '-')}"
-        )
+        until, name = f"{out.expires.astimezone():%H:%M}", printable(out.name or "-")
+        print(f"invitation  {out.channel}  until {until}  {out.role.value}  {name}")
     if not (alarms or reply.requests or reply.invites):
         print("Nobody waits, and no invitation is out.")
     return EXIT_OK

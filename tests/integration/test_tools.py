@@ -115,9 +115,11 @@ class Talk:
         await self.bus.subscribe("log.web.*", reply)
         await self.bus.subscribe("evt.conv.web.*", event)
 
-    async def say(self, text: str, trust: Trust = Trust.OWNER, conversation: str = "main") -> InboundMessage:
+    async def say(
+        self, text: str, trust: Trust = Trust.OWNER, conversation: str = "main", *, may_approve: bool = True
+    ) -> InboundMessage:
         self.count += 1
-        message = inbound(self.count, text, trust, conversation)
+        message = inbound(self.count, text, trust, conversation, may_approve=may_approve)
         await self.bus.publish_stored(f"msg.in.web.{message.key}", encode(message), message_id=message.dedupe_id)
         return message
 
@@ -134,7 +136,9 @@ class Talk:
         return decode(SessionView, entry.value)
 
 
-def inbound(number: int, text: str, trust: Trust = Trust.OWNER, conversation: str = "main") -> InboundMessage:
+def inbound(
+    number: int, text: str, trust: Trust = Trust.OWNER, conversation: str = "main", *, may_approve: bool = True
+) -> InboundMessage:
     return InboundMessage(
         id=f"m{number}",
         channel="web",
@@ -146,6 +150,7 @@ def inbound(number: int, text: str, trust: Trust = Trust.OWNER, conversation: st
         platform_time=now(),
         received_time=now(),
         trust=trust,
+        may_approve=may_approve,
     )
 
 
@@ -441,6 +446,24 @@ async def test_a_guest_has_no_tools_and_decides_nothing(
         assert (await talk.hear()).text == "no"
         assert "tools" not in simulator.requests[-1].body
     assert send.made == []
+
+
+async def test_a_token_that_may_only_chat_approves_nothing_by_writing_it(
+    bus_server: BusServer, simulator: ModelSimulator, talk: Talk
+) -> None:
+    """The family of CVE-2026-9350: around the scope `approve`, by the text of a message of the owner's own token."""
+    send = mail()
+    async with replica(bus_server, simulator, [page(), send]):
+        await tainted(simulator)
+        await talk.say("what is on the page?")
+        card = (await talk.hear()).approval
+        assert card is not None
+        for text in (f"/approve {card.id}", f"/APPROVE@bot {card.id}", f"/deny {card.id}"):
+            await talk.say(text, conversation="elsewhere", may_approve=False)
+            assert "scope 'approve'" in (await talk.hear()).text
+        assert send.made == []
+        await talk.say(f"/approve {card.id}")
+        assert "Approved" in (await talk.hear()).text
 
 
 async def test_the_gateway_and_the_command_line_list_and_decide(

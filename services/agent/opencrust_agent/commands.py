@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from opencrust.contracts import InboundMessage, SessionView, Trust
+from opencrust_agent.admission import OWN_AUTHORITY
 from opencrust_agent.approvals import Approvals, NotDecided, may_decide
 
 HELP = """\
@@ -20,6 +21,7 @@ HELP = """\
 /help – this"""
 NEW = "A new conversation. What was said before is forgotten here."
 NOT_YOURS = "That is for the operator of this house to decide."
+MAY_NOT_APPROVE = "Not done: this login or token may not approve (it lacks the scope 'approve')."
 _COMMAND = re.compile(r"\s*/(new|status|help|approve|deny|stop)(?:@\w{1,64})?(?:\s+(.*))?", re.DOTALL | re.IGNORECASE)
 _ID = re.compile(r"[a-z2-7]{16}")
 
@@ -92,6 +94,8 @@ class Commands:
             return f"Say which: /{command.name} and the 16 characters that stand in the question."
         if message.trust not in (Trust.OWNER, Trust.USER):
             return NOT_YOURS
+        if message.channel in OWN_AUTHORITY and not message.may_approve:
+            return MAY_NOT_APPROVE  # or a token that may only chat would approve, around its scopes
         approval = await self._approvals.get(id)
         if approval is None or not may_decide(
             approval, message.sender, message.trust, requester_may=self._requester_may()

@@ -113,6 +113,9 @@ class InboundMessage(Versioned):
     received_time: AwareDatetime
     source: Source = Source.USER
     trust: Trust = Trust.UNKNOWN
+    may_approve: bool = False
+    """Of channel ``web``: the client's token holds the scope ``approve``, so that a decision may be written as text. On
+    other channels it is the person's record that says so."""
     approval: PlatformId | None = None
     """Of a message of source ``approval``: which one. What was decided stands in the bucket ``approvals``, not here."""
 
