@@ -172,11 +172,14 @@ async def test_health_tells_every_service_and_replica(gateway: RunningGateway, b
 
 async def test_a_channel_that_is_set_up_and_silent_is_missed(gateway: RunningGateway, bus_server: BusServer) -> None:
     provisioner = await bus_server.connect("provisioner")
-    await provisioner.kv("cfg").put("channel-slack.settings", b"{}")
+    await provisioner.kv("cfg").put("channel-slack.settings", b'{"name": "slack"}')
+    await provisioner.kv("cfg").put("channel-discord.settings", b"null")
+    await provisioner.kv("cfg").put("channel-whatsapp.settings", b'{"name": "whatsapp", "enabled": false}')
     token, _ = await gateway.bearer(Scope.READ)
     async with gateway.client(token) as session:
         services = {one["name"]: one for one in (await get(session, "/v1/health"))["services"]}
         assert services["channel-slack"] == {"name": "channel-slack", "ready": False, "replicas": []}
+        assert not {"channel-discord", "channel-whatsapp"} & services.keys()
 
 
 # -- approvals

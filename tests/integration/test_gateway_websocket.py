@@ -87,7 +87,7 @@ async def test_the_credential_may_come_in_the_first_frame(gateway: RunningGatewa
         await socket.send_json({"type": "auth", "token": token})
         assert await socket.receive_json() == {"type": "auth", "ok": True, "owner": "operator", "scopes": ["read"]}
         opened = await Client(socket).request("open", conversation="x")
-        assert opened["result"] == {"conversation": "x", "history": []}
+        assert opened["result"] == {"conversation": "x", "history": [], "seq": 0, "running": []}
 
 
 async def test_a_message_its_events_and_its_reply(client: Client) -> None:
@@ -102,7 +102,7 @@ async def test_a_message_its_events_and_its_reply(client: Client) -> None:
         "echo-1",
     )
     assert [event["event"] for event in client.events] == ["started", "delta", "delta", "delta", "finished", "reply"]
-    assert [event["seq"] for event in client.events] == [1, 2, 3, 4, 5, 6]
+    assert [event for event in client.events if "seq" in event] == [reply]
     assert [event["index"] for event in client.events[:-1]] == [0, 1, 2, 3, 4]
     assert "".join(event.get("text", "") for event in client.events[1:4]) == "echo: hello"
 
@@ -325,4 +325,4 @@ async def test_server_sent_events_tell_the_same(gateway: RunningGateway, client:
         "finished",
         "reply",
     ]
-    assert [event["seq"] for event in seen] == list(range(1, 8))
+    assert [event["seq"] > 0 for event in seen if "seq" in event] == [True]

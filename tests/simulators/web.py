@@ -165,15 +165,16 @@ class RunningGateway:
 
 @asynccontextmanager
 async def running_gateway(
-    server: BusServer, *, limits: Limits | None = None, port: int | None = None
+    server: BusServer, *, limits: Limits | None = None, port: int | None = None, answering: bool = True
 ) -> AsyncIterator[RunningGateway]:
-    """A gateway and an EchoAgent on `server`, stopped afterwards."""
+    """A gateway and an EchoAgent on `server`, stopped afterwards. `answering` False: another one's agent answers."""
     bus, agent_bus = await server.connect("gateway"), await server.connect("agent")
     settings = GatewaySettings(port=port or free_port(), limits=limits or Limits())
     gateway = Gateway(bus, settings)
     await gateway.start()
     agent = EchoAgent(agent_bus)
-    await agent.start()
+    if answering:
+        await agent.start()
     runner = web.AppRunner(gateway.app(), access_log=None, shutdown_timeout=1)
     await runner.setup()
     await listen(runner, settings)

@@ -12,7 +12,7 @@ from opencrust.access.tokenstore import TokenStore
 from opencrust.bus import Bus, BusError, Denied, subjects
 from opencrust.bus.message import Message
 from opencrust_gateway import guard, openapi
-from opencrust_gateway.approvals import ApprovalDesk
+from opencrust_gateway.approvals import ApprovalDesk, ApprovalNews
 from opencrust_gateway.attachments import Attachments
 from opencrust_gateway.audit import AuditDesk
 from opencrust_gateway.authentication import LiveConnections, Principal, authenticate
@@ -59,7 +59,16 @@ class Gateway:
         self._attachments = Attachments(bus, settings.limits)
         self._approvals = ApprovalDesk(bus, settings.limits)
         self._desk = Desk(bus)
-        self._sockets = Sockets(self._hub, self._tokens, self._live, settings.limits)
+        self._news = ApprovalNews(bus)
+        self._sockets = Sockets(
+            self._hub,
+            self._tokens,
+            self._live,
+            settings.limits,
+            desk=self._approvals,
+            news=self._news,
+            attachments=self._attachments,
+        )
         self._requests = Limiter(settings.limits.requests)
         self._strict = {
             ("POST", "/login"): Limiter(settings.limits.logins),
@@ -74,6 +83,7 @@ class Gateway:
         self._bus.on_reconnect(self._reconnected)
         self._watching = self._spawn(self._watch_tokens())
         await self._hub.start()
+        await self._news.start()
         self._bus.on_reconnect(self._desk.resume)
         await self._desk.resume()
         await Wire(self._bus, self._desk).start()

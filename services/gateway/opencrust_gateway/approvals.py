@@ -4,12 +4,14 @@ The operator sees and decides all of them; another owner those of his own conver
 """
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from aiohttp import web
 from pydantic import BaseModel, Field
 
 from opencrust.access.tokens import OPERATOR
-from opencrust.bus import Bus, NoResponders, subjects
+from opencrust.bus import Bus, Message, NoResponders, subjects
 from opencrust.contracts import Approval, ApprovalsReply, ContractError, Decision, decode, encode
 from opencrust.contracts.base import Versioned
 from opencrust_gateway.authentication import Principal
@@ -90,6 +92,46 @@ class ApprovalDesk:
             return decode(ApprovalsReply, answer.data)
         except NoResponders:
             raise nobody_serves("approvals cannot be looked at now", "agent") from None
+
+
+class ApprovalNews:
+    """Tells who is connected of every approval that is asked for, decided or has expired, on every replica."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._sinks: dict[Callable[[Approval], None], str] = {}
+
+    async def start(self) -> None:
+        """Begin to listen. Raises BusError."""
+        await self._bus.subscribe(subjects.wildcard(subjects.EVT_APPROVALS), self._changed)
+
+    @contextmanager
+    def told(self, owner: str, sink: Callable[[Approval], None]) -> Iterator[None]:
+        """While the block runs, call `sink` (which must not block) for the approvals that concern `owner`."""
+        self._sinks[sink] = owner
+        try:
+            yield
+        finally:
+            del self._sinks[sink]
+
+    async def _changed(self, message: Message) -> None:
+        if message.data and self._sinks:  # no data: the record was forgotten, a day after its end
+            approval = decode(Approval, message.data)
+            for sink, owner in list(self._sinks.items()):
+                if concerns(approval, owner):
+                    sink(approval)
+
+
+def event(approval: Approval, owner: str) -> dict[str, object]:
+    """The event frame that tells of an approval; `conversation` is null where it is not one of `owner`'s here."""
+    address = approval.address
+    mine = (address.channel, address.account) == (CHANNEL, owner)
+    return {
+        "type": "event",
+        "event": "approval",
+        "conversation": address.conversation if mine else None,
+        "approval": approval.model_dump(mode="json", exclude_none=True),
+    }
 
 
 def concerns(approval: Approval, owner: str) -> bool:

@@ -12,13 +12,15 @@ from opencrust.contracts import Source
 from opencrust.telemetry import spans
 from opencrust_gateway import openai
 from opencrust_gateway.authentication import LiveConnections
-from opencrust_gateway.conversations import ONCE, Conversation, MessageId, new_message_id
+from opencrust_gateway.conversations import ONCE, Conversation, MessageId, is_stop, new_message_id
 from opencrust_gateway.errors import ApiError
 from opencrust_gateway.http import KEEP_ALIVE, EventStream, principal, read_body
-from opencrust_gateway.hub import Accepted, Hub, Notice, notice_of_turn
+from opencrust_gateway.hub import Accepted, Hub
 from opencrust_gateway.mailbox import Mailbox
+from opencrust_gateway.notices import Notice, notice_of_turn
 from opencrust_gateway.settings import Limits
 
+STOPPED = "Stopped."
 _MESSAGE_ID: TypeAdapter[str] = TypeAdapter(MessageId)
 
 
@@ -44,6 +46,9 @@ class Completions:
         key = _idempotency_key(request)
         asked = openai.parse(await read_body(request, self._limits.body_time))
         message_id = key or new_message_id()
+        if asked.conversation and is_stop(asked.text):  # out of band: behind the turn it would come too late
+            await self._hub.stop_turn(Conversation(caller.owner, asked.conversation))
+            return await self._stopped(request, asked, message_id)
         conversation = Conversation(caller.owner, asked.conversation or f"{ONCE}{message_id}")
         stream = EventStream()
         try:
@@ -59,6 +64,17 @@ class Completions:
             await stream.data(error.openai())
         except ConnectionError:
             return stream.response  # the client left; the answer stays in its conversation
+        await stream.data("[DONE]")
+        return stream.response
+
+    @staticmethod
+    async def _stopped(request: web.Request, asked: openai.ChatRequest, message_id: str) -> web.StreamResponse:
+        if not asked.stream:
+            return web.json_response(openai.completion(message_id, STOPPED, openai.MODEL, None))
+        stream = EventStream()
+        await stream.start(request)
+        await stream.data(openai.chunk(message_id, {"role": "assistant", "content": STOPPED}))
+        await stream.data(openai.chunk(message_id, {}, finish="stop"))
         await stream.data("[DONE]")
         return stream.response
 

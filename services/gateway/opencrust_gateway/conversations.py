@@ -16,7 +16,16 @@ from typing import Annotated
 from pydantic import AfterValidator, StringConstraints
 
 from opencrust.access.tokens import OPERATOR
-from opencrust.contracts import ContextTurn, InboundMessage, ReplyAddress, Sender, Source, Trust, conversation_key
+from opencrust.contracts import (
+    Attachment,
+    ContextTurn,
+    InboundMessage,
+    ReplyAddress,
+    Sender,
+    Source,
+    Trust,
+    conversation_key,
+)
 
 CHANNEL = "web"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -42,6 +51,11 @@ ONCE = "~once."
 def new_message_id() -> str:
     """A fresh message id, for a client that gave none."""
     return secrets.token_hex(16)
+
+
+def is_stop(text: str) -> bool:
+    """Whether a message is the command that ends the running turn: carried out at once, and passed on to nobody."""
+    return text.strip().lower() == "/stop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +85,7 @@ class Conversation:
         now: datetime,
         *,
         context: list[ContextTurn] | None = None,
+        attachments: list[Attachment] | None = None,
         source: Source = Source.USER,
     ) -> InboundMessage:
         """The envelope of a message that was written in this conversation.
@@ -88,6 +103,7 @@ class Conversation:
             reply_to=ReplyAddress(channel=CHANNEL, account=self.owner, conversation=self.name, message=bus_id),
             text=text,
             context=context or [],
+            attachments=attachments or [],
             platform_time=now,
             received_time=now,
             source=source,

@@ -5,14 +5,15 @@ tells all.
 import json
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
 
-from opencrust.contracts import SessionView
+from opencrust.contracts import OutboundMessage, SessionView
 from opencrust.contracts.base import explain
-from opencrust.contracts.messages import MAX_TEXT
+from opencrust.contracts.messages import MAX_ATTACHMENTS, MAX_TEXT
+from opencrust_gateway.attachments import AttachmentRef
 from opencrust_gateway.conversations import Conversation, ConversationName, MessageId
 from opencrust_gateway.errors import ApiError
-from opencrust_gateway.hub import Notice, notice_of_turn
+from opencrust_gateway.notices import durable_seq, notice_of_reply, notice_of_turn
 
 VERSION = 1
 
@@ -45,12 +46,33 @@ class ConversationParams(_Frame):
     conversation: ConversationName
 
 
-class SendParams(_Frame):
-    """Parameters of `send`."""
+class ResumeParams(_Frame):
+    """Parameters of `resume`: the largest `seq` that the client has of this conversation, 0 for none."""
 
     conversation: ConversationName
-    text: Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
+    after: Annotated[int, Field(ge=0, lt=2**62, strict=True)]
+
+
+class SendParams(_Frame):
+    """Parameters of `send`. Files are uploaded before, to POST /v1/attachments."""
+
+    conversation: ConversationName
+    text: Annotated[str, StringConstraints(max_length=MAX_TEXT)] = ""
     message_id: MessageId | None = None
+    attachments: Annotated[list[AttachmentRef], Field(max_length=MAX_ATTACHMENTS)] = []
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "SendParams":
+        if not self.text and not self.attachments:
+            raise ValueError("a message needs a text or an attachment")
+        return self
+
+
+class ApproveParams(_Frame):
+    """Parameters of `approve`: `approve` false denies."""
+
+    id: Annotated[str, StringConstraints(pattern=r"^[a-z2-7]{16}$")]
+    approve: Annotated[bool, Field(strict=True)]
 
 
 class NoParams(_Frame):
@@ -94,22 +116,25 @@ def request_id(text: str) -> str | None:
     return found if isinstance(found, str) and 0 < len(found) <= 128 else None
 
 
-def history(conversation: Conversation, view: SessionView) -> list[dict[str, Any]]:
-    """The turns of a conversation as `open` tells them, oldest first."""
+def history(conversation: Conversation, view: SessionView, *, after: int = 0) -> list[dict[str, Any]]:
+    """The turns of a conversation whose `seq` is over `after`, oldest first, as `open` and `resume` tell them."""
     turns = []
     for turn in view.turns:
         notice = notice_of_turn(conversation, turn)
-        turns.append({"message_id": notice.message_id, "user_text": turn.text, **notice.data})
+        if not after or notice.data["seq"] > after:
+            turns.append({"message_id": notice.message_id, "user_text": turn.text, **notice.data})
     return turns
 
 
-def event(notice: Notice, seq: int) -> dict[str, Any]:
-    """An event frame."""
-    return {
-        "type": "event",
-        "seq": seq,
-        "event": notice.event,
-        "conversation": notice.conversation.name,
-        "message_id": notice.message_id,
-        **notice.data,
-    }
+def passage(conversation: Conversation, replies: list[OutboundMessage]) -> list[dict[str, Any]]:
+    """Replies from the log in the form of turns. What was asked is not in the log: `user_text` is null."""
+    turns = []
+    for reply in replies:
+        notice = notice_of_reply(conversation, reply)
+        turns.append({"message_id": notice.message_id, "user_text": None, **notice.data})
+    return turns
+
+
+def last_seq(view: SessionView) -> int:
+    """The durable number of the last reply in a session; 0 where there is none."""
+    return max((durable_seq(turn.reply_id) for turn in view.turns), default=0)

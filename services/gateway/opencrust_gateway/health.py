@@ -1,13 +1,13 @@
 """GET /v1/health and /v1/channels: how every service is, as each of its processes says itself."""
 
 import asyncio
+import json
 from typing import Any
 
 from aiohttp import web
 from pydantic import BaseModel
 
 from opencrust.bus import Bus
-from opencrust.bus.archive import Archive
 from opencrust.bus.registry import CHANNELS, IDENTITIES
 from opencrust.bus.survey import Report, survey
 from opencrust_gateway.http import documented, told
@@ -65,7 +65,7 @@ class HealthDesk:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._settings = Archive(bus, "KV_cfg")
+        self._settings = bus.kv("cfg")
         self._lock = asyncio.Lock()
         self._known: list[Report] = []
         self._asked = float("-inf")
@@ -92,8 +92,20 @@ class HealthDesk:
             return self._known
 
     async def _configured(self) -> frozenset[str]:
-        keys = await self._settings.subjects("$KV.cfg.>")
-        return frozenset(key.split(".")[2] for key in keys)
+        """The services of the channels that somebody set up."""
+        services = [channel.service for channel in CHANNELS if channel.name != "web"]
+        found = await asyncio.gather(*(self._settings.get(f"{service}.settings") for service in services))
+        pairs = zip(services, found, strict=True)
+        return frozenset(service for service, entry in pairs if entry is not None and is_enabled(entry.value))
+
+
+def is_enabled(settings: bytes) -> bool:
+    """Whether a channel's settings, as the provisioner publishes them, say that it is to run: ``null`` says no."""
+    try:
+        told_ = json.loads(settings)
+    except ValueError:
+        return False
+    return isinstance(told_, dict) and told_.get("enabled") is not False
 
 
 def _of(service: str, reports: list[Report]) -> list[Replica]:

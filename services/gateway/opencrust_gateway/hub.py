@@ -13,10 +13,9 @@ unanswered, and for
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,6 +27,7 @@ from opencrust.bus.consumer import Delivery
 from opencrust.bus.errors import BusError, Denied, Disconnected, StreamFull, Timeout
 from opencrust.bus.message import Message, Stored
 from opencrust.contracts import (
+    Attachment,
     ContextTurn,
     ContractError,
     InboundMessage,
@@ -44,6 +44,18 @@ from opencrust.telemetry import spans
 from opencrust_gateway.conversations import CHANNEL, Conversation
 from opencrust_gateway.errors import ApiError, bus_away
 from opencrust_gateway.index import ConversationIndex
+from opencrust_gateway.notices import (
+    Notice,
+    Sink,
+    Watcher,
+    durable_seq,
+    notice_of_event,
+    notice_of_message,
+    notice_of_reply,
+    notice_of_turn,
+)
+from opencrust_gateway.running import RunningTurns
+from opencrust_gateway.weblog import Passage, WebLog
 
 log = logging.getLogger(__name__)
 
@@ -53,21 +65,7 @@ SUSPECT = 30.0
 """Seconds after a reconnect in which every watched conversation is looked at: the log may have missed a
 reply, and the agent may be writing the session only now.
 """
-SEEN = 512
-"""Reply ids that a watcher remembers."""
 STORE_TIMEOUT = 5.0
-
-Sink = Callable[["Notice"], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """Something that happened in a watched conversation. `data` is ready for JSON."""
-
-    event: str
-    conversation: Conversation
-    message_id: str
-    data: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,61 +75,6 @@ class Accepted:
     message_id: str
     duplicate: bool
     answer: Turn | None
-
-
-@dataclass(slots=True, eq=False)
-class Watcher:
-    """One client's view of one conversation.
-
-    `everything` is False for a client that may not read: it hears only of messages that it sent itself.
-    """
-
-    conversation: Conversation
-    sink: Sink
-    everything: bool
-    own: set[str] = field(default_factory=set)
-    """Messages that this client sent and that are not answered yet."""
-    pending: set[str] = field(default_factory=set)
-    """Those of them that are certainly stored, or may be: their reply is looked for."""
-    cursor: int | None = None
-    _seen: OrderedDict[str, None] = field(default_factory=OrderedDict)
-    _held: list[Notice] | None = None
-
-    def hold(self) -> None:
-        """Keep what comes until `resume`: the history is being read."""
-        self._held = self._held or []
-
-    def resume(self, view: SessionView | None) -> None:
-        """What `view` holds is known to the client (None: it could not be read); pass on what came meanwhile."""
-        if view is not None:
-            self.cursor = view.cursor
-            for turn in view.turns:
-                self._remember(turn.reply_id)
-                self.pending.discard(self.conversation.client_id(turn.message_id))
-        held, self._held = self._held or [], None
-        for notice in held:
-            self.offer(notice)
-
-    def offer(self, notice: Notice) -> None:
-        """Pass a notice on, unless it is not for this client or it is a reply that it has."""
-        if not self.everything and notice.message_id not in self.own:
-            return
-        if self._held is not None:
-            self._held.append(notice)
-            return
-        if notice.event == "reply":
-            self.pending.discard(notice.message_id)
-            self.own.discard(notice.message_id)
-            if not self._remember(notice.data["reply_id"]):
-                return
-        self.sink(notice)
-
-    def _remember(self, reply_id: str) -> bool:
-        new = reply_id not in self._seen
-        self._seen[reply_id] = None
-        if len(self._seen) > SEEN:
-            self._seen.popitem(last=False)
-        return new
 
 
 Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
@@ -146,6 +89,8 @@ class Hub:
         self._spawn = spawn
         self._index = index or ConversationIndex(bus)
         self._sessions = bus.kv("sess")
+        self._log = WebLog(bus)
+        self._running = RunningTurns()
         self._watchers: dict[str, list[Watcher]] = {}
         self._suspect_until = 0.0
         self._wake = asyncio.Event()
@@ -155,6 +100,7 @@ class Hub:
         """Subscribe and begin to settle replies. Raises BusError."""
         await self._bus.subscribe(subjects.wildcard(subjects.EVT_CONV, channel=CHANNEL), self._on_event)
         await self._bus.subscribe(subjects.wildcard(subjects.LOG, channel=CHANNEL), self._on_log)
+        await self._bus.subscribe(subjects.wildcard(subjects.SAID, channel=CHANNEL), self._on_said)
         self._bus.on_reconnect(self._on_reconnect)
         self._tasks = [self._spawn(self._settle()), self._spawn(self._reconcile())]
 
@@ -209,6 +155,24 @@ class Hub:
             log.error("session %s is unreadable: %s", conversation.key, error)
             raise ApiError(500, "history_unreadable", "this conversation's history cannot be read") from None
 
+    async def passage(self, conversation: Conversation, view: SessionView, after: int) -> Passage:
+        """The replies after the durable number `after` that are older than all turns of `view`, from the log.
+
+        Raises ApiError.
+        """
+        numbers = [number for turn in view.turns if (number := durable_seq(turn.reply_id))]
+        if not numbers or min(numbers) <= after:
+            return Passage([], more=False, whole=True)
+        try:
+            return await self._log.between(conversation, after, min(numbers))
+        except BusError:
+            raise bus_away() from None
+
+    def running(self, conversation: Conversation) -> list[dict[str, Any]]:
+        """The turns at work in a conversation, for JSON."""
+        found = self._running.of(conversation.key, _monotonic())
+        return [{**turn.told(), "message_id": conversation.client_id(turn.message_id)} for turn in found]
+
     async def send(
         self,
         watcher: Watcher,
@@ -217,6 +181,7 @@ class Hub:
         *,
         repeated: bool,
         context: list[ContextTurn] | None = None,
+        attachments: list[Attachment] | None = None,
         source: Source = Source.USER,
     ) -> Accepted:
         """Store a message; when this returns, it is accepted and will be answered, and `watcher` will be
@@ -228,10 +193,10 @@ class Hub:
         then the same id may be sent again).
         """
         conversation = watcher.conversation
-        message = _envelope(conversation, message_id, text, context, source)
+        message = _envelope(conversation, message_id, text, context, attachments, source)
         if repeated and (answer := await self._answer(conversation, message.id)) is not None:
             return Accepted(message_id, True, answer)
-        await self._index.note(conversation, text)
+        await self._index.note(conversation, text or (attachments[0].name if attachments else ""))
         watcher.own.add(message_id)
         watcher.pending.add(message_id)
         try:
@@ -244,10 +209,6 @@ class Hub:
             watcher.pending.discard(message_id)
         else:
             self._wake.set()
-        if not stored.duplicate:
-            told = {"text": text, "at": message.received_time.isoformat()}
-            others = [other for other in self._watchers.get(conversation.key, []) if other is not watcher]
-            self._offer(others, Notice("message", conversation, message_id, told))
         return Accepted(message_id, stored.duplicate, answer)
 
     async def stop_turn(self, conversation: Conversation) -> None:
@@ -300,24 +261,27 @@ class Hub:
     # -- what the bus tells
 
     async def _on_event(self, message: Message) -> None:
-        watchers = self._watchers.get(subjects.last_token(message.subject))
+        key = subjects.last_token(message.subject)
+        event = decode(TurnEvent, message.data)
+        self._running.happened(key, event, _monotonic())
+        watchers = self._watchers.get(key)
         if not watchers:
             return
-        event = decode(TurnEvent, message.data)
-        conversation = watchers[0].conversation
-        client_id = conversation.client_id(event.message_id)
-        data: dict[str, Any] = {"attempt": event.attempt, "index": event.index}
-        if event.text:
-            data["text"] = event.text
-        if event.data:
-            data["data"] = event.data
-        self._offer(watchers, Notice(event.type.value, conversation, client_id, data))
+        self._offer(watchers, notice_of_event(watchers[0].conversation, event))
+
+    async def _on_said(self, message: Message) -> None:
+        said = decode(InboundMessage, message.data)
+        if said.source is Source.APPROVAL or said.ephemeral:
+            return
+        self._running.accepted(said.key, said.id, said.text, said.received_time.isoformat(), _monotonic())
+        if watchers := self._watchers.get(said.key):
+            self._offer(watchers, notice_of_message(watchers[0].conversation, said))
 
     async def _on_log(self, message: Message) -> None:
-        if subjects.last_token(message.subject) in self._watchers:
-            self._reply(decode(OutboundMessage, message.data))
+        self._reply(decode(OutboundMessage, message.data))
 
     def _reply(self, reply: OutboundMessage) -> None:
+        self._running.answered(reply.in_reply_to)
         if watchers := self._watchers.get(reply.address.key):
             conversation = watchers[0].conversation
             self._offer(watchers, notice_of_reply(conversation, reply))
@@ -386,36 +350,21 @@ class Hub:
                     watcher.offer(notice)
 
 
-def notice_of_reply(conversation: Conversation, reply: OutboundMessage) -> Notice:
-    """A reply as it came over the log."""
-    client_id = conversation.client_id(reply.in_reply_to)
-    data = {
-        "reply_id": reply.id,
-        "text": reply.text,
-        "finish": reply.finish.value,
-        "model": reply.model,
-        "usage": {"input_tokens": reply.usage.input_tokens, "output_tokens": reply.usage.output_tokens},
-        "at": reply.created_time.isoformat(),
-    }
-    return Notice("reply", conversation, client_id, data)
-
-
-def notice_of_turn(conversation: Conversation, turn: Turn) -> Notice:
-    """The same reply as it stands in the session; its token counts are not kept there."""
-    data = {
-        "reply_id": turn.reply_id,
-        "text": turn.reply,
-        "finish": turn.finish.value,
-        "model": turn.model,
-        "at": turn.at.isoformat(),
-    }
-    return Notice("reply", conversation, conversation.client_id(turn.message_id), data)
+def _monotonic() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _envelope(
-    conversation: Conversation, message_id: str, text: str, context: list[ContextTurn] | None, source: Source
+    conversation: Conversation,
+    message_id: str,
+    text: str,
+    context: list[ContextTurn] | None,
+    attachments: list[Attachment] | None,
+    source: Source,
 ) -> InboundMessage:
     try:
-        return conversation.inbound(message_id, text, datetime.now(UTC), context=context, source=source)
+        return conversation.inbound(
+            message_id, text, datetime.now(UTC), context=context, attachments=attachments, source=source
+        )
     except ValidationError as error:
         raise ApiError(400, "invalid_message", explain(error), final=True) from None

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 
-from opencrust_gateway.hub import Notice
+from opencrust_gateway.notices import Notice
 
 
 class Mailbox:

@@ -83,9 +83,11 @@ ROUTES = (
 OPERATIONS: dict[str, Scope | Need] = {
     "ping": Need.TOKEN,
     "open": Scope.READ,
+    "resume": Scope.READ,
     "close": Need.TOKEN,
     "send": Scope.CHAT,
     "stop": Scope.CHAT,
+    "approve": Scope.APPROVE,
 }
 """Operations of the WebSocket protocol."""
 

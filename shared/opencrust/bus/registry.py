@@ -63,6 +63,8 @@ class Stream:
     """Neither messages nor the whole stream can be deleted or purged."""
     republish: tuple[str, str] | None = None
     """Stored messages are also published, from a source pattern to a destination."""
+    copies: tuple[str, str] | None = None
+    """Also holds a copy of another stream's messages: that stream, and the pattern."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,7 @@ STREAMS = (
         max_age=7 * DAY,
         duplicate_window=10 * MINUTE,
         discard_new=True,
+        republish=("msg.in.web.*", "said.web.{{wildcard(1)}}"),
     ),
     Stream(
         "MSG_OUT",
@@ -144,6 +147,7 @@ STREAMS = (
         republish=("msg.out.*.*.*", "log.{{wildcard(1)}}.{{wildcard(3)}}"),
     ),
     Stream("CONVLOG", ("log.>",), max_bytes=1024 * MiB, max_age=90 * DAY),
+    Stream("WEBLOG", (), max_bytes=512 * MiB, max_age=90 * DAY, copies=("CONVLOG", "log.web.>")),
     Stream("DLQ", ("dlq.>",), max_bytes=256 * MiB, max_age=30 * DAY, duplicate_window=10 * MINUTE, discard_new=True),
     Stream(
         "DLQ_ADV",
@@ -244,6 +248,9 @@ def _platform_grants(channel: Channel) -> tuple[Grant, ...]:
 
 _WEB_GRANTS: tuple[Grant, ...] = (
     Subscribe(subjects.wildcard(subjects.LOG, channel="web")),
+    Subscribe(subjects.wildcard(subjects.SAID, channel="web")),
+    Inspect("WEBLOG"),
+    ReadStream("WEBLOG"),
     Subscribe(subjects.wildcard(subjects.EVT_TOKEN)),
     ReadKeys("sess", "web.>"),
     ReadKeys("token", ">"),

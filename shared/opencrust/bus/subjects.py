@@ -13,6 +13,7 @@ PARTITIONS = 16
 MSG_IN = "msg.in.{channel}.{conv}"
 MSG_OUT = "msg.out.{channel}.{partition}.{conv}"
 LOG = "log.{channel}.{conv}"
+SAID = "said.{channel}.{conv}"
 EVT_CONV = "evt.conv.{channel}.{conv}"
 EVT_CFG = "evt.cfg.{service}.{key+}"
 EVT_ACCESS = "evt.access.{channel}.{key+}"
@@ -36,6 +37,7 @@ TEMPLATES = (
     MSG_IN,
     MSG_OUT,
     LOG,
+    SAID,
     EVT_CONV,
     EVT_CFG,
     EVT_ACCESS,

@@ -98,7 +98,8 @@ def _differs(current: Any, wanted: Any) -> bool:
 def _stream(stream: Stream) -> api.StreamConfig:
     return api.StreamConfig(
         name=stream.name,
-        subjects=list(stream.subjects),
+        subjects=list(stream.subjects) or None,
+        sources=_sources(stream.copies),
         retention=api.RetentionPolicy.WORK_QUEUE if stream.work_queue else api.RetentionPolicy.LIMITS,
         storage=api.StorageType.FILE,
         discard=api.DiscardPolicy.NEW if stream.discard_new else api.DiscardPolicy.OLD,
@@ -110,6 +111,10 @@ def _stream(stream: Stream) -> api.StreamConfig:
         deny_purge=stream.permanent,
         republish=_republish(stream.republish),
     )
+
+
+def _sources(copies: tuple[str, str] | None) -> list[api.StreamSource] | None:
+    return None if copies is None else [api.StreamSource(copies[0], filter_subject=copies[1])]
 
 
 def _bucket(bucket: Bucket) -> api.StreamConfig:

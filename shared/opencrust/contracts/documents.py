@@ -36,6 +36,7 @@ CHANNELS = (
         "Every stored reply again: the conversation's log, and live news for its channel.",
         OutboundMessage,
     ),
+    ChannelDoc(subjects.SAID, "A message of the web's, once it is stored: news for every tab.", InboundMessage),
     ChannelDoc(subjects.EVT_CONV, "Live events of a running turn; lossy by design.", TurnEvent),
     ChannelDoc(subjects.EVT_CFG, "The person's configuration for one service, whenever it changes."),
     ChannelDoc(subjects.EVT_ACCESS, "A person, the policy or the notices of a channel, whenever they change."),

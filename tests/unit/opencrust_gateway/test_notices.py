@@ -1,10 +1,11 @@
-"""The watcher: what reaches a client, and what does not. The hub itself is tested on the real bus."""
+"""The watcher: what reaches a client, and what does not."""
 
+import json
 from datetime import UTC, datetime
 
 from opencrust.contracts import SessionView, Turn
 from opencrust_gateway.conversations import Conversation
-from opencrust_gateway.hub import SEEN, Notice, Watcher, notice_of_turn
+from opencrust_gateway.notices import SEEN, Notice, Watcher, durable_seq, notice_of_turn
 
 MAIN = Conversation("operator", "main")
 
@@ -80,3 +81,35 @@ def test_memory_is_bounded() -> None:
         watching.offer(reply(seq))
     assert len(watching._seen) == SEEN
     assert len(got) == 3 * SEEN - 1
+
+
+def test_durable_numbers_grow_with_the_message_and_its_parts() -> None:
+    numbers = [durable_seq(reply_id) for reply_id in ("re:1:0", "re:1:1", "re:1:999", "re:2:0", "re:1000000:0")]
+    assert numbers == sorted(set(numbers))
+    assert [durable_seq(text) for text in ("", "re:", "re:x:0", "re:1", "notice:1:0", "re:²:0", "re:1:-1")] == [0] * 7
+
+
+def test_a_client_is_not_told_its_own_message_and_others_are() -> None:
+    writer, told_writer = watcher()
+    reader, told_reader = watcher()
+    writer.own.add("m1")
+    said = Notice("message", MAIN, "m1", {"text": "?"})
+    for one in (writer, reader):
+        one.offer(said)
+    assert told_writer == []
+    assert told_reader == [said]
+
+
+def test_a_message_that_the_history_answers_is_not_told_after_it() -> None:
+    reader, told = watcher()
+    reader.hold()
+    for number in (1, 2):
+        reader.offer(Notice("message", MAIN, f"m{number}", {"text": "?"}))
+    reader.resume(SessionView(cursor=1, turns=[turn(1)]))
+    assert [notice.message_id for notice in told] == ["m2"]
+
+
+def test_a_frame_is_made_once_for_all_who_are_told() -> None:
+    notice = reply(1)
+    assert notice.text is notice.text
+    assert json.loads(notice.text) == notice.frame
