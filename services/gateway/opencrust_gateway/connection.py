@@ -90,7 +90,8 @@ class Connection:
             return
         self._queue.append(text)
         self._queued += len(text)
-        if len(self._queue) > self._limits.outgoing_frames or self._queued > self._limits.outgoing_bytes:
+        over = len(self._queue) > self._limits.outgoing_frames or self._queued > self._limits.outgoing_bytes
+        if over and len(self._queue) > 1:  # one large answer alone is no sign of a slow client
             self._queue.clear()
             self.end(SLOW, "too slow: connect again, and resume")
         self._filled.set()
