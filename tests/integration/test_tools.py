@@ -32,6 +32,7 @@ from opencrust.contracts import (
     encode,
 )
 from opencrust.contracts.messages import now
+from opencrust.telemetry import Redactor
 from opencrust_agent import assess
 from opencrust_agent.admission import Admissions
 from opencrust_agent.approval_desk import ApprovalDesk
@@ -194,6 +195,7 @@ async def replica(
             tools=ToolRegistry(lambda: tools),
             approvals=approvals,
             vetting=Vetting(assessor, bus),
+            redact=Redactor().text,
         )
         drain = Drain(bus, AGENT_DURABLE, turns.run, slots=slots, owner=name)
         running = asyncio.create_task(drain.run())
@@ -255,6 +257,8 @@ async def test_the_model_uses_tools_in_several_steps_and_answers(
     tools = [(e.data["tool"], e.data["state"]) for e in talk.events if e.type is EventType.TOOL]
     assert tools.count(("look_up", "started")) == tools.count(("look_up", "done")) == 2
     assert ("send_mail", "done") in tools
+    shown = [e.data["arguments"] for e in talk.events if e.data.get("state") == "started"]
+    assert {"to": "bob@example.org", "text": "red, blue"} in shown
     assert (await talk.session()).progress is None
 
 
@@ -378,6 +382,7 @@ async def test_a_tainted_effect_waits_for_approval_and_the_conversation_goes_on(
         assert card.approval is not None
         assert "eve@evil.test" in card.text
         assert f"/approve {card.approval.id}" in card.text
+        assert [e.data["arguments"]["to"] for e in talk.events if e.data.get("state") == "waiting"] == ["eve@evil.test"]
         simulator.queue(Reply("hello to you"))
         await talk.say("meanwhile: hello")
         assert (await talk.hear()).text == "hello to you"

@@ -12,6 +12,7 @@ and that nobody knows is its result. Every result is sanitised, assessed, labell
 """
 
 import asyncio
+import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -54,6 +55,8 @@ MAX_CALLS = 16
 ABANDON_SECONDS = 0.3
 """How long a cancelled call may take to end before nobody waits for it any more."""
 MAX_ARGUMENT_BYTES = 32 * 1024
+SHOWN = 2_000
+"""Characters of a call's arguments in its live event."""
 
 UNKNOWN = (
     "It is not known whether this was done: it was cut off in the middle ({why}). It will not be tried again by itself."
@@ -71,9 +74,13 @@ class Stopped(Exception):
 class Executor:
     """Runs the calls of a step."""
 
-    def __init__(self, vetting: Vetting, guard: CallGuard | None = None) -> None:
+    def __init__(
+        self, vetting: Vetting, guard: CallGuard | None = None, redact: Callable[[str], str] | None = None
+    ) -> None:
+        """``redact`` takes secrets out of what is shown of arguments; without it none are shown."""
         self._vetting = vetting
         self._guard = guard
+        self._redact = redact
         self.calls: Counter[str] = Counter()
         """What came of all calls, by outcome: for status."""
 
@@ -121,6 +128,14 @@ class Executor:
             await setting.save()
         if setting.stop.is_set():
             raise Stopped
+
+    async def announce(self, setting: Setting, step: Step) -> None:
+        """Show what of a step will not be run now: what waits for a person, and what is refused."""
+        for call in step.calls:
+            if call.state is CallState.WAITING:
+                await self._tell(setting, call, "waiting")
+            elif call.state is CallState.DONE:
+                await self._tell(setting, call, "denied" if call.outcome is Outcome.DENIED else "failed")
 
     def approved(self, call: JournalCall) -> JournalCall:
         """The call, to be made."""
@@ -271,7 +286,9 @@ class Executor:
         return call.model_copy(update={"state": CallState.DONE, "outcome": outcome, "result": result, "card": None})
 
     async def _tell(self, setting: Setting, call: JournalCall, state: str, summary: str = "") -> None:
-        data = {"call": call.id, "tool": call.tool, "state": state}
+        data: dict[str, Any] = {"call": call.id, "tool": call.tool, "state": state}
+        if self._redact is not None and state in ("started", "waiting"):
+            data["arguments"] = _excerpt(call.arguments, self._redact)
         if summary:
             data["summary"] = sanitise(summary)[:200]
         await setting.live.send(EventType.TOOL, data=data)
@@ -280,6 +297,18 @@ class Executor:
 def _refused(call: JournalCall, why: str) -> JournalCall:
     update = {"arguments": {}, "state": CallState.DONE, "outcome": Outcome.DENIED, "result": f"Not done: {why}."}
     return call.model_copy(update=update)
+
+
+def _excerpt(arguments: Mapping[str, Any], redact: Callable[[str], str]) -> dict[str, str]:
+    """Arguments to be looked at: plain text, secrets taken out, :data:`SHOWN` characters in all."""
+    found: dict[str, str] = {}
+    room = SHOWN
+    for name, value in arguments.items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        shown = redact(sanitise(text))
+        found[sanitise(name)[:64]] = shown if len(shown) <= room else f"{shown[:room]}…"
+        room = max(0, room - len(shown))
+    return found
 
 
 def _text_of(arguments: Mapping[str, Any]) -> str:

@@ -66,6 +66,7 @@ async def loop(model: Model, compose: Compose, executor: Executor, setting: Sett
                 await setting.live.reset()  # it was said on the way: the answer is what comes last
             step = executor.plan(setting, message_to_json(said.message), said.message.tool_calls)
             setting.journal.steps.append(step)
+            await executor.announce(setting, step)
             if setting.journal.size() > MAX_JOURNAL_BYTES:
                 setting.journal.steps.pop()
                 said.text, said.finish, said.message = TOO_MUCH, Finish.FAILED, None

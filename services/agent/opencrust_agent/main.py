@@ -66,6 +66,7 @@ async def run(context: Context) -> None:
             tools=tools,
             approvals=approvals,
             vetting=vetting,
+            redact=context.redactor.text,
         )
         slots = minds.now.settings.slots
         drain = Drain(bus, AGENT_DURABLE, turns.run, slots=slots, owner=context.instance)

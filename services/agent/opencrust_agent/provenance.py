@@ -4,11 +4,12 @@ Once strangers' text is in a conversation, whatever the model does may be theirs
 himself said is his: *"mail the summary to bob@example.org"* names the recipient. So in a tainted conversation an effect
 counts as the person's wish where every value that says *where it goes* stands in the message he just wrote, or was
 approved by a person before in this conversation. On AgentDojo this rule left 5.0 % of the injected side effects of a
-wholly gullible model (research/injection.md §5); four more conditions take away what was left:
+wholly gullible model (research/injection.md §5); five more conditions take away what was left:
 
 * nothing else in a call that leaves the house may name a place (an address, a URL) that is not his;
 * one wish is one call: the same tool to the same place again in a turn is asked about;
 * what a reading call of this turn was given as its place is a name for *reading*: changing it is asked about;
+* what cannot be got back (``irreversible``) is asked about, whoever named it;
 * a value that stands in many texts by chance (a number, two letters) proves nothing alone.
 
 Pure: no model, no bus, no words of the conversation's other side.
@@ -99,6 +100,8 @@ def wish(
     where = {name: arguments[name] for name in places_of(spec, arguments)}
     strange = [f"{name}: not in your message" for name, value in where.items() if not words.name(value)]
     named = [leaf for value in where.values() for leaf in leaves(value)]
+    if spec.irreversible:
+        strange.append("it cannot be undone")
     if not strange:
         if not any(_telling(leaf) for leaf in named):
             strange.append("nothing in it shows that it is what you asked for")

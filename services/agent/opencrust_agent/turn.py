@@ -85,6 +85,7 @@ class Turns:
         vetting: Vetting,
         guard: Guard | None = None,
         call_guard: CallGuard | None = None,
+        redact: Callable[[str], str] | None = None,
     ) -> None:
         self._bus = bus
         self._admissions = admissions
@@ -95,7 +96,7 @@ class Turns:
         self._approvals = approvals
         self._vetting = vetting
         self._guard = guard
-        self.executor = Executor(vetting, call_guard)
+        self.executor = Executor(vetting, call_guard, redact)
         self._resuming = Resuming(bus, approvals, self.executor)
         self._commands = Commands(
             approvals, lambda: mind().settings.policy.requester_may_approve, lambda: _state(mind())

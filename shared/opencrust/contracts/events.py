@@ -20,7 +20,8 @@ class EventType(StrEnum):
     """Discard what was shown in this attempt; the answer starts over (another model took over)."""
     TOOL = "tool"
     """A tool step; ``data`` holds ``call`` (id), ``tool``, ``state`` (started, done, failed, denied, waiting), and,
-    where it may be shown, ``arguments`` (JSON, secrets redacted) and ``summary`` (a line of the result).
+    where it may be shown, ``arguments`` (an object of texts, secrets redacted, some 2,000 characters) and ``summary``
+    (a line of the result).
     """
     FINISHED = "finished"
     """The turn ended; the reply comes, or came, on its own subject."""

@@ -1,5 +1,6 @@
 """Whose wish a call is: what the person named, as a whole, and what only looks like it."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -132,6 +133,11 @@ def test_a_file_named_to_be_read_is_not_named_to_be_deleted() -> None:
     assert judged(DELETE, {"path": "report.txt"}, said)[0]  # nothing read it: it may be meant
     granted, why = judged(DELETE, {"path": "report.txt"}, said, read=frozenset({"report.txt"}))
     assert (granted, why) == (False, "path: you named it to be read")
+
+
+def test_what_cannot_be_undone_is_nobodys_wish_by_its_name_alone() -> None:
+    final = replace(DELETE, irreversible=True)
+    assert judged(final, {"path": "report.txt"}, "delete report.txt") == (False, "it cannot be undone")
 
 
 def test_a_number_alone_proves_nothing() -> None:

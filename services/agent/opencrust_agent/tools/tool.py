@@ -50,6 +50,8 @@ class ToolSpec:
             tainted by them.
         sensitive: names of top-level arguments that say *where* an effect goes (recipient, URL, path, amount, account).
             In a tainted conversation each must stand in the person's own words, or he is asked.
+        irreversible: it takes away what cannot be got back (deletes, removes, overwrites). In a tainted conversation
+            the person is always asked: that he named the thing says nothing of ending it.
         timeout: most seconds for one call.
     """
 
@@ -61,6 +63,7 @@ class ToolSpec:
     taints: bool = True
     sensitive: frozenset[str] = frozenset()
     source: Source = "tool"
+    irreversible: bool = False
     timeout: float = 60.0
 
     def __post_init__(self) -> None:
