@@ -103,14 +103,15 @@ async def taken_over(server: BusServer, talk: Talk, at: int, asked: str) -> Seen
         await talk.say(asked, conversation=conversation)
         first = asyncio.create_task(approving(talk, replies, conversation))
         watching = asyncio.create_task(frozen.reached.wait())
-        await asyncio.wait({first, watching}, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        # a wake-up that went to the worker before us, as it stopped, comes again after ten seconds
+        await asyncio.wait({first, watching}, timeout=25, return_when=asyncio.FIRST_COMPLETED)
         assert first.done() or frozen.reached.is_set()
         if frozen.reached.is_set():
             await agent.kv("lease").delete(f"conv.web.{key}")  # as if its nine seconds were over
             async with replica(server, simulator, tools_with(None, made), "heir"):
                 # whoever gets a later message works through what is open first
                 await talk.say("are you there?", conversation=conversation)
-                await asyncio.wait({first}, timeout=15)
+                await asyncio.wait({first}, timeout=25)
                 assert first.done(), "nobody finished the turn"
                 frozen.released.set()
                 await asyncio.sleep(0.3)  # the zombie does what it can
@@ -125,7 +126,7 @@ async def approving(talk: Talk, replies: list[OutboundMessage], conversation: st
     """Hear until the turn is finished, saying yes to what is asked."""
     finished = False
     while not finished:
-        reply = await talk.hear(20)
+        reply = await talk.hear(40)
         replies.append(reply)
         if reply.approval is not None:
             await talk.say(f"/approve {reply.approval.id}", conversation=conversation)
