@@ -37,3 +37,9 @@ def test_stack() -> None:
     assert figures.pss_kib <= 200 * 1024
     assert figures.warm_first_answer <= 5
     assert figures.cpu_percent_at_rest <= 3
+
+
+def test_access() -> None:
+    figures = asyncio.run(load("access").measure(each=50))
+    print(figures)
+    assert figures.blocked_until_it_holds_max <= 1000
