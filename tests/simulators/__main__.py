@@ -5,6 +5,8 @@ import sys
 
 SIMULATORS = {
     "telegram": "simulators.telegram",
+    "discord": "simulators.discord",
+    "slack": "simulators.slack",
     "model": "simulators.model",
 }
 """By platform, the module whose ``main(arguments)`` runs its simulator until it is interrupted."""

@@ -98,7 +98,7 @@ class _Http(HTTPClient):
         return await self._own.ws_connect(
             self._at(url),
             max_msg_size=0,
-            timeout=aiohttp.ClientWSTimeout(ws_close=2.0),  # type: ignore[call-arg]
+            timeout=aiohttp.ClientWSTimeout(ws_close=2.0),
             autoclose=False,
             headers={"User-Agent": self.user_agent},
             compress=compress,

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 import aiohttp
@@ -73,24 +74,23 @@ class Listener:
         """Listen until ``stop``. Raises LinkError, BusError, CredentialError."""
         self._since = await self._first_run()
         client = await self._client()
-        tasks = [
-            asyncio.create_task(client.run_until_closed()),
-            asyncio.create_task(stop.wait()),
-            asyncio.create_task(self._watch()),
-            asyncio.create_task(self._places.flushing()),
-        ]
+        connected = asyncio.create_task(client.run_until_closed())
+        watch = asyncio.create_task(self._watch())
+        stopped = asyncio.create_task(stop.wait())
+        flushing = asyncio.create_task(self._places.flushing())
+        ends: list[asyncio.Future[Any]] = [connected, watch, stopped, self._broken]
         try:
-            await asyncio.wait({*tasks[:3], self._broken}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if stop.is_set():
                 await self._work.drain(0.5)
             elif self._broken.done():
                 self._broken.result()
-            elif tasks[2].done():
-                tasks[2].result()
+            elif watch.done():
+                watch.result()
             else:
-                raise self._ended(tasks[0])
+                raise self._ended(connected)
         finally:
-            await self._close(client, tasks)
+            await self._close(client, [connected, watch, stopped, flushing])
 
     async def _close(self, client: Client, tasks: list["asyncio.Task[Any]"]) -> None:
         for task in tasks:
@@ -127,7 +127,7 @@ class Listener:
             told = {}
         if isinstance(told, Mapping):
             gateway = configured or str(told.get("url") or gateway)
-            shards = told.get("shards") if isinstance(told.get("shards"), int) else 1
+            shards = wanted if isinstance(wanted := told.get("shards"), int) else 1
             limit = told.get("session_start_limit")
             if isinstance(limit, Mapping) and limit.get("remaining") == 0:
                 wait = float(limit.get("reset_after") or 5000) / 1000
@@ -230,8 +230,7 @@ class Listener:
 
     async def _ready(self, application: Mapping[str, Any]) -> None:
         for channel in await self._places.direct():
-            place = self._places.seen(channel, None)
-            self._work.put(channel, lambda place=place: self._catch_up(place))
+            self._work.put(channel, partial(self._catch_up, self._places.seen(channel, None)))
         if number := application.get("id"):
             try:
                 await self._rest.call("PUT", f"/applications/{number}/commands", list(COMMANDS))
