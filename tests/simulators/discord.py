@@ -31,7 +31,7 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from simulators.server import Fault, PlatformServer, cut
+from simulators.server import BODY, Fault, PlatformServer, cut
 
 TOKEN = "simulated-token"
 BOT, GUILD, GENERAL, DIRECT, PERSON = "1000", "2000", "3000", "3001", "4000"
@@ -376,7 +376,7 @@ class DiscordSimulator(PlatformServer):
                        "bot_public": False, "bot_require_code_grant": False, "icon": None})  # fmt: skip
 
     async def _commands(self, request: web.Request) -> web.Response:
-        self.commands = [{**c, "id": self._snowflake(), "application_id": BOT} for c in request["body"]]
+        self.commands = [{**c, "id": self._snowflake(), "application_id": BOT} for c in request[BODY]]
         return answer(self.commands)
 
     async def _open_direct(self, request: web.Request) -> web.Response:
@@ -400,7 +400,7 @@ class DiscordSimulator(PlatformServer):
         channel = self.channels[request.match_info["channel"]]
         if (limited := self._limited(channel.id)) is not None:
             return limited
-        body, files = _payload(request["body"])
+        body, files = _payload(request[BODY])
         text = str(body.get("content") or "")
         if len(text) > 2000:
             errors = {"content": {"_errors": [{"code": "BASE_TYPE_MAX_LENGTH", "message": "Must be 2000 or fewer"}]}}
@@ -433,7 +433,7 @@ class DiscordSimulator(PlatformServer):
         message = self._find(request)
         if message is None:
             return answer({"message": "Unknown Message", "code": 10008}, 404)
-        body, _ = _payload(request["body"])
+        body, _ = _payload(request[BODY])
         message |= {name: body[name] for name in ("content", "embeds", "components") if name in body}
         message["edited_timestamp"] = _now()
         await self.dispatch("MESSAGE_UPDATE", self._as_event(channel, message))
@@ -448,7 +448,7 @@ class DiscordSimulator(PlatformServer):
     async def _thread(self, request: web.Request) -> web.Response:
         parent = self.channels[request.match_info["channel"]]
         number = request.match_info.get("message") or self._snowflake()
-        thread = Channel(number, 11, parent.guild, str(request["body"].get("name", "")), parent.id, BOT)
+        thread = Channel(number, 11, parent.guild, str(request[BODY].get("name", "")), parent.id, BOT)
         self.channels[number] = thread
         await self.dispatch("THREAD_CREATE", {**thread.as_json(), "newly_created": True})
         return answer(thread.as_json(), 201)
@@ -466,15 +466,15 @@ class DiscordSimulator(PlatformServer):
             return answer({"message": "Unknown interaction", "code": 10062}, 404)
         if found["answers"]:
             return answer({"message": "Interaction has already been acknowledged.", "code": 40060}, 400)
-        found["answers"].append(request["body"])
+        found["answers"].append(request[BODY])
         return web.Response(status=204)
 
     async def _followup(self, request: web.Request) -> web.Response:
         found = next((i for i in self.interactions.values() if i["token"] == request.match_info["token"]), None)
         if found is None:
             return answer({"message": "Unknown Webhook", "code": 10015}, 404)
-        found["answers"].append(request["body"])
-        return answer(self._message(GENERAL, self._bot(), str(request["body"].get("content", ""))))
+        found["answers"].append(request[BODY])
+        return answer(self._message(GENERAL, self._bot(), str(request[BODY].get("content", ""))))
 
     # -- control -----------------------------------------------------------------------------------------------------
 

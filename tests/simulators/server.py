@@ -24,6 +24,8 @@ from typing import Any, Self
 
 from aiohttp import web
 
+BODY = web.RequestKey("body", object)
+"""Where a handler finds what came: JSON, a form's fields, or bytes."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -116,7 +118,7 @@ class PlatformServer:
         if self.refusing:
             return cut(request)
         body = await _body(request)
-        request["body"] = body
+        request[BODY] = body
         self.journal.append(Request(request.method, request.path, body, time.time()))
         fault = self._take(request)
         if fault is None:

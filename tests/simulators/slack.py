@@ -34,7 +34,7 @@ from urllib.parse import urlencode
 import aiohttp
 from aiohttp import WSMsgType, web
 
-from simulators.server import Fault, PlatformServer, cut
+from simulators.server import BODY, Fault, PlatformServer, cut
 
 BOT_TOKEN, APP_TOKEN, SIGNING_SECRET = "xoxb-simulated", "xapp-simulated", "simulated-secret"
 TEAM, BOT, APP, GENERAL, DIRECT, PERSON = "T1", "U0BOT", "A1", "C1", "D1", "U1"
@@ -317,7 +317,7 @@ class SlackSimulator(PlatformServer):
 
     async def _call(self, request: web.Request) -> web.Response:
         method = request.match_info["method"]
-        body = {**dict(request.query), **(request["body"] if isinstance(request["body"], dict) else {})}
+        body = {**dict(request.query), **(request[BODY] if isinstance(request[BODY], dict) else {})}
         given = request.headers.get("Authorization", "").removeprefix("Bearer ") or str(body.get("token", ""))
         if given != (self.app_token if method == "apps.connections.open" else self.bot_token):
             return _no("invalid_auth")
@@ -444,7 +444,7 @@ class SlackSimulator(PlatformServer):
         return _yes(upload_url=f"{self.url}/upload/{number}", file_id=number)
 
     async def _upload(self, request: web.Request) -> web.Response:
-        body = request["body"]
+        body = request[BODY]
         data = next((v["data"] for v in body.values() if isinstance(v, dict)), b"") if isinstance(body, dict) else body
         self.files[request.match_info["file"]] = data
         return web.Response(text=f"OK - {len(data)}")

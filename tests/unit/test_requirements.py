@@ -89,6 +89,8 @@ def test_every_package_supports_the_same_pythons(project: Path) -> None:
 DISTRIBUTION = {
     "nats": "nats-py",
     "markdown_it": "markdown-it-py",
+    "discord": "discord.py",
+    "slack_sdk": "slack-sdk",
     "pydantic_core": "pydantic",
     "google": "opentelemetry-exporter-otlp-proto-http",
     "requests": "opentelemetry-exporter-otlp-proto-http",

@@ -77,6 +77,16 @@ class Places:
         place.guild = guild or place.guild
         return place
 
+    async def meet(self, place: Place) -> None:
+        """A private conversation cannot be found again but by its id: note it before its first message is handed on.
+
+        Raises:
+            BusError: it is not noted.
+        """
+        if place.guild is None and place.id not in await self.direct():
+            self._direct = [place.id, *self._direct][:MOST_DIRECT]
+            await self._keep("direct", " ".join(self._direct))
+
     async def direct(self) -> list[str]:
         """Private conversations that we had, the latest first. Raises BusError."""
         if not self._direct:

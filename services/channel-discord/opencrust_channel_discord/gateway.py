@@ -5,7 +5,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -15,7 +15,7 @@ import aiohttp
 import discord
 
 from opencrust.bus import BusError
-from opencrust.channel.adapter import Emit, Fate, InEvent, LinkError, Runtime
+from opencrust.channel.adapter import Emit, Fate, LinkError, Runtime
 from opencrust.channel.in_order import InOrder
 from opencrust.credentials import CredentialError
 from opencrust_channel_discord.catchup import Place, Places
@@ -248,7 +248,8 @@ class Listener:
             self._announce(data, guild)
 
     async def _message(self, place: Place, data: Mapping[str, Any]) -> None:
-        await self._catch_up(place)
+        await self._patiently(lambda: self._places.meet(place))
+        await self._patiently(lambda: self._catch_up(place))
         await self._hand_on(place, data, backfill=False)
 
     async def _hand_on(self, place: Place, data: Mapping[str, Any], *, backfill: bool) -> None:
@@ -260,16 +261,17 @@ class Listener:
         if event is not None:
             if place.ours and not event.mentioned:
                 event = replace(event, mentioned=True)  # a thread that we opened
-            await self._store(event)
+            await self._patiently(partial(self._emit, event))
         if message := _text(data.get("id")):
             self._places.advance(place.id, message, place.guild)
 
-    async def _store(self, event: InEvent) -> Fate:
-        """Hand an event over, however long the bus is away: Discord brings it only once."""
+    async def _patiently(self, work: Callable[[], Awaitable[object]]) -> None:
+        """Do what needs the bus, however long that is away: Discord brings an event only once."""
         attempt = 0
         while True:
             try:
-                return await self._emit(event)
+                await work()
+                return
             except BusError as error:
                 if attempt == 0:
                     log.warning("an event waits for the bus: %s", error)

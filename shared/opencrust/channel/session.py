@@ -222,7 +222,7 @@ class Session:
 
     async def _deaf(self) -> bool:
         while True:
-            await asyncio.sleep(max(self.link.pulse / 8, 0.05))
+            await asyncio.sleep(min(max(self.link.pulse / 8, 0.05), 1.0))  # a platform may say its own pulse later
             if self.link.check():
                 return True
 
