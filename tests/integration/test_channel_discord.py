@@ -54,7 +54,7 @@ def said(discord: DiscordSimulator, channel: str = GENERAL) -> list[str]:
 
 async def test_a_message_comes_in_and_its_answer_goes_out(house: ChannelHouse, discord: DiscordSimulator) -> None:
     adapter = house.adapter(start=False)
-    assert adapter.start() < 6
+    assert adapter.start() < 15  # 3 on a calm machine: measured in the long suite
     await house.agent(echo)
     await connected(discord)
     asked = await discord.say(HI)
