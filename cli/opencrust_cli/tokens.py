@@ -7,10 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from opencrust.access import ALL_SCOPES, Scope, ScopeError, TokenKind, TokenRecord, mint_bearer, parse_scopes
+from opencrust.access.tokens import OPERATOR
 from opencrust.access.tokenstore import TokenStore
 from opencrust.bus import Bus, subjects
 from opencrust_cli.bus import with_bus
 from opencrust_cli.errors import EXIT_OK, EXIT_USAGE, CommandError
+from opencrust_cli.login import owner_of
 from opencrust_cli.printable import printable
 
 ABOUT = """\
@@ -39,6 +41,7 @@ def register(commands: Any) -> None:
     create = actions.add_parser("create", help="make one", description=CREATE, formatter_class=form)
     create.add_argument("name", help="what you call it")
     create.add_argument("--scope", action="append", required=True, help="what it permits; repeatable")
+    create.add_argument("--for", dest="owner", default=OPERATOR, metavar="NAME", help="whose conversations it opens")
     create.add_argument("--expires", metavar="TIME", help="90m, 12h, 30d, 8w (default: never)")
     create.add_argument("--json", action="store_true", help='{"token", "id", "name", "scopes", "expires"}')
     create.set_defaults(run=_create)
@@ -69,7 +72,8 @@ def duration(text: str) -> timedelta:
 def _create(options: argparse.Namespace) -> int:
     expires = datetime.now(UTC) + duration(options.expires) if options.expires else None
     try:
-        text, record = mint_bearer(options.name, parse_scopes(options.scope), expires, held=ALL_SCOPES)
+        scopes = parse_scopes(options.scope)
+        text, record = mint_bearer(options.name, scopes, expires, held=ALL_SCOPES, owner=owner_of(options.owner))
     except (ScopeError, ValueError) as error:
         raise CommandError(_reason(error), EXIT_USAGE) from None
 
@@ -90,7 +94,8 @@ def _list(options: argparse.Namespace) -> int:
     for record in records:
         until = f"until {record.expires:%Y-%m-%d %H:%M}" if record.expires else "for ever"
         state = "revoked" if record.revoked else until
-        print(f"{record.id}  {record.kind.value:<7}  {record.name:<24}  {', '.join(sorted(record.scopes))}  {state}")
+        whose = f"{printable(record.name)} ({record.owner})"
+        print(f"{record.id}  {record.kind.value:<7}  {whose:<32}  {', '.join(sorted(record.scopes))}  {state}")
     return EXIT_OK
 
 
@@ -150,6 +155,7 @@ def _shown(record: TokenRecord) -> dict[str, Any]:
         "id": record.id,
         "kind": record.kind.value,
         "name": record.name,
+        "owner": record.owner,
         "scopes": sorted(record.scopes),
         "created": record.created.isoformat(),
         "expires": record.expires.isoformat() if record.expires else None,

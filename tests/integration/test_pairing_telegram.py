@@ -1,5 +1,8 @@
-"""A stranger comes in, from his first message to the answer, with real parts at every step: Telegram's simulated Bot API,
-the channel's own process, the gateway's pairing desk, the real bus and vault. The agent alone is a stand-in."""
+"""A stranger comes in, from his first message to the answer, with real parts at every step.
+
+Telegram's simulated Bot API, the channel's own process, the gateway's pairing desk, the real bus and vault. The agent
+alone is a stand-in.
+"""
 
 import asyncio
 import re

@@ -16,6 +16,7 @@ from opencrust_cli.home import Home
 from opencrust_cli.main import main
 from opencrust_cli.running import Lock
 from opencrust_gateway.pairing import Desk, Wire
+from simulators.web import running_gateway
 
 ANNA = PersonId(channel="telegram", account="bot", user="123")
 
@@ -128,3 +129,37 @@ async def test_without_a_gateway_it_says_so(bus_server: BusServer, capsys: pytes
     assert await asyncio.to_thread(main, ["--home", str(home.path), "pair", "list"]) == 1
     assert "the gateway" in capsys.readouterr().err
     del lock
+
+
+async def test_a_login_link_for_somebody_else_opens_their_own_conversations_with_less_scopes(
+    keyboard: Keyboard, bus_server: BusServer
+) -> None:
+    async with running_gateway(bus_server) as gateway:
+        status = {"bus_url": bus_server.url, "url": gateway.url}
+        keyboard.home.status.write_text(json.dumps(status))
+        link = json.loads(await keyboard.type("login-link --for anna --json"))["url"]
+        assert "is no name here" in await keyboard.type("login-link --for Anna!", code=2)
+        assert "unknown scope" in await keyboard.type("login-link --for anna --scope root", code=2)
+        headers = {"Origin": gateway.url}
+        mine, _ = await gateway.bearer()
+        question = {"model": "opencrust", "messages": [{"role": "user", "content": "secret of the house"}]}
+        async with gateway.client(mine) as boss, boss.post("/v1/chat/completions", json=question) as answer:
+            assert answer.status == 200
+        async with gateway.client() as anna:
+            async with anna.post("/login", json={"ticket": link.partition("ticket=")[2]}, headers=headers) as answer:
+                assert answer.status == 204
+            async with anna.get("/v1/session") as answer:
+                session = await answer.json()
+                assert (session["owner"], session["scopes"]) == ("anna", ["chat", "read"])
+            for path in ("/v1/people", "/v1/tokens", "/v1/settings", "/v1/audit", "/v1/pairing"):
+                async with anna.get(path) as answer:
+                    assert answer.status == 403, path
+            async with anna.get("/v1/conversations") as answer:
+                assert "secret" not in await answer.text()
+            async with anna.post("/v1/chat/completions", json=question, headers=headers) as answer:
+                assert answer.status == 200
+        assert [(m.sender.user, m.trust.value) for m in gateway.agent.seen] == [
+            ("operator", "owner"),
+            ("anna", "user"),
+        ]
+        assert "(anna)" in await keyboard.type("token list")
