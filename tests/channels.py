@@ -199,6 +199,19 @@ class ChannelHouse:
         count: int = info.state.messages
         return count
 
+    async def drop_lease(self) -> None:
+        """Delete the lease of whoever listens, behind his back."""
+        keys = (await self.server.connect(f"channel-{self.channel}")).kv("lease")
+        await keys.delete(f"{self.channel}.ingest")
+
+    async def leader(self) -> AdapterProcess:
+        """The replica that listens."""
+        keys = (await self.server.connect(f"channel-{self.channel}")).kv("lease")
+        entry = await keys.get(f"{self.channel}.ingest")
+        assert entry is not None
+        owner = entry.value.decode().partition(":")[0]
+        return next(adapter for adapter in self.adapters if owner in adapter.log.read_text())
+
     async def health(self) -> list[dict[str, Any]]:
         """The facts of every replica that answers."""
         reports = await survey(await self.server.connect("gateway"), [f"channel-{self.channel}"], window=0.3)

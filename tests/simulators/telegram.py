@@ -29,6 +29,7 @@ import json
 import re
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from types import TracebackType
@@ -156,6 +157,8 @@ class TelegramSimulator:
         self._next_message = 1
         self._arrived = asyncio.Condition()
         self._faults: list[Fault] = []
+        self._confirmed: list[dict[str, Any]] = []
+        self._hooks: list[list[Any]] = []
         self._files: dict[str, bytes] = {}
         self._poll: asyncio.Task[Any] | None = None
         self._poll_kill: asyncio.Event | None = None
@@ -259,9 +262,30 @@ class TelegramSimulator:
             number: int = update["update_id"]
             return number
 
+    async def again(self, count: int = 5) -> None:
+        """The last updates that were confirmed come again."""
+        async with self._arrived:
+            self._updates.extendleft(reversed(self._confirmed[-count:]))
+            self._arrived.notify_all()
+
     def fault(self, method: str, kind: str, times: int = 1, **more: Any) -> None:
         """What goes wrong next."""
         self._faults.append(Fault(method.lower(), kind, times, **more))
+
+    def when(self, method: str, phase: str, action: Callable[[dict[str, Any]], object], times: int = 1) -> None:
+        """Call ``action`` with the parameters of the next ``times`` calls of ``method``: ``before`` the call takes
+        effect, or ``after`` it did and before it is answered. Where the action returns a true value, no answer is
+        given. A negative ``times`` is for ever."""
+        self._hooks.append([method.lower(), phase, action, times])
+
+    def _hook(self, method: str, phase: str, parameters: dict[str, Any]) -> bool:
+        for hook in list(self._hooks):
+            if hook[:2] == [method, phase]:
+                hook[3] -= 1
+                if hook[3] == 0:
+                    self._hooks.remove(hook)
+                return bool(hook[2](parameters))
+        return False
 
     def rotate(self, token: str) -> None:
         """A new token for the same bot; the old ones are void, and their polls end."""
@@ -293,7 +317,11 @@ class TelegramSimulator:
                 raise Refusal(401, "Unauthorized")
             if fault is not None and (answer := await self._do_fault(fault, request)) is not None:
                 return answer
+            if self._hook(method, "before", parameters):
+                _cut(request)
             result = await self._call(method, parameters, file)
+            if self._hook(method, "after", parameters):
+                _cut(request)
             if fault is not None and fault.kind == "cut_after_accept":
                 _cut(request)
             return web.json_response({"ok": True, "result": result})
@@ -422,7 +450,8 @@ class TelegramSimulator:
                 self._updates.popleft()
             return
         while self._updates and self._updates[0]["update_id"] < offset:
-            self.confirmed = max(self.confirmed, self._updates.popleft()["update_id"] + 1)
+            self._confirmed.append(self._updates.popleft())
+            self.confirmed = max(self.confirmed, self._confirmed[-1]["update_id"] + 1)
 
     def _set_webhook(self, parameters: dict[str, Any]) -> bool:
         self._end_webhook()

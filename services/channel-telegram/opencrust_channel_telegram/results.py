@@ -5,7 +5,7 @@ from typing import Final
 from opencrust.channel.adapter import LinkError, Refused, Retry, SendResult, Sent, Unknown
 from opencrust_channel_telegram.api import Answer, NoAnswer
 
-TOKEN_PAUSE: Final = 5.0
+TOKEN_PAUSE: Final = 1.5
 SERVER_PAUSE: Final = 2.0
 """After an error of Telegram's own."""
 _NOT_MODIFIED: Final = "message is not modified"

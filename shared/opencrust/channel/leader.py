@@ -43,6 +43,7 @@ class Leader:
 
     def __init__(self, bus: Bus, channel: str, owner: str, ingest: Ingest) -> None:
         self._bus = bus
+        self._owner = owner
         self._leases = Leases(bus, owner, TTL)
         self._slots = {
             Ingest.ALL: {},
@@ -64,7 +65,7 @@ class Leader:
                 try:
                     async with self._leases.hold(key) as lost:
                         self.role = role
-                        log.info("listening: this replica has the lease", extra={"role": role.value})
+                        log.info("%s listens as %s", self._owner, role)
                         await self._while_held(listen, lost, stopping)
                     break
                 except LeaseTaken:

@@ -46,7 +46,7 @@ BEAT: Final = 1.5
 PULL_SECONDS: Final = 30.0
 SHORT_WAIT: Final = 2.0
 """Waits up to this are waited out with the reply in hand; longer ones give the lane back meanwhile."""
-DEAD_AFTER: Final = 3.0
+DEAD_AFTER: Final = 2.0
 """A part that another replica is sending counts as left behind after so many seconds without a change; its lane only
 came here because that replica gave no sign of life for the lane's ack wait."""
 LOOK_AGAIN: Final = 1.0
