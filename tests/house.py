@@ -63,6 +63,12 @@ class House:
         pid: int | None = status["services"][service]["pid"]
         return pid
 
+    def pid_of(self, service: str) -> int | None:
+        """As `pid`; None also for a service that is not run at all."""
+        status = json.loads((self.home / "run" / "status.json").read_text())
+        pid: int | None = status["services"].get(service, {}).get("pid")
+        return pid
+
     def kill(self, service: str, number: int = signal.SIGKILL) -> bool:
         """Kill one service; False where it is not running at this moment."""
         pid = self.pid(service)

@@ -18,6 +18,7 @@ OpenCrust: your own AI assistant, on your own machine.
   opencrust up                 start everything, and open the link that it prints
   opencrust chat               talk to it here in the terminal
   opencrust providers add …    let a better model answer than the built-in demo
+  opencrust channels add …     write to it from Telegram
   opencrust status             what runs
 """
 EPILOG = """\
@@ -34,6 +35,7 @@ FAMILIES = {
     "login-link": "login",
     "chat": "chat",
     "providers": "providers",
+    "channels": "channels",
     "stop": "stop",
     "approvals": "approvals",
     "people": "people",

@@ -113,6 +113,8 @@ class Supervisor:
         for process in (*self._services.values(), *self._jobs):
             process.tick(now)
         self._jobs = [job for job in self._jobs if job.is_alive or job.due is not None]
+        if self._stopping is None:
+            self._forget_stopped()
         if self._stopping:
             self._stop_next()
         elif self._stopping is None and self._renewal_due and time.time() >= self._renewal_due:
@@ -199,10 +201,36 @@ class Supervisor:
 
         def prepared() -> None:
             self._services[BUS].hang_up()
-            self._apply(then=self._retry)
+            self._apply(then=self._follow)
 
         if BUS in self._services:
             self._prepare(then=prepared)
+
+    def _follow(self) -> None:
+        """The configuration may name other channels than before: start and stop what belongs to them."""
+        self._retry()
+        try:
+            self._names = self._stack.services()
+        except ConfigError:  # the provisioner has said what is wrong with it
+            return
+        for name, process in self._services.items():
+            if name not in (BUS, *self._names):
+                process.stop(GRACE_SECONDS)
+        self._start_missing()
+
+    def _start_missing(self) -> None:
+        for name in self._names:
+            if name not in self._services:
+                self._add(self._stack.service(name))
+
+    def _forget_stopped(self) -> None:
+        """Services that were taken out of the configuration, once they have ended."""
+        gone = [name for name, process in self._services.items() if process.state is State.STOPPED]
+        for name in gone:
+            del self._services[name]
+            self._dirty = True
+        if gone:
+            self._start_missing()  # one that was put in again meanwhile
 
     def _retry(self) -> None:
         """What failed because of its certificate or the configuration need not wait any longer."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from opencrust.config import PLATFORMS, Configuration
 from opencrust.nats_binary import find_nats_server
 from opencrust_cli.errors import CommandError
 from opencrust_cli.home import Home
@@ -21,6 +22,8 @@ SERVICES = (
     "gateway",
     "dlq",
 )
+CHANNEL_SERVICES = tuple(f"channel-{name}" for name in PLATFORMS)
+"""Started only where their channel is configured."""
 _PASSED_ON = (
     "PATH",
     "LANG",
@@ -63,14 +66,21 @@ class Stack:
         return f"tls://127.0.0.1:{self.bus_port}"
 
     def services(self) -> list[str]:
-        """The services whose package is installed."""
-        return [name for name in SERVICES if is_installed(name)]
+        """The services that are to run: those whose package is installed; of channels, those that are configured.
+
+        Raises:
+            ConfigError: the configuration is wrong.
+        """
+        channels = Configuration.load(self.home.path).channels
+        wanted = (*SERVICES, *(f"channel-{channel.name}" for channel in channels if channel.enabled))
+        return [name for name in wanted if is_installed(name)]
 
     def directories(self) -> list[Path]:
         """What must exist before anything starts, all of it private."""
         path = self.home.path
         own = [path / name for name in ("config", "ca", "identity", "bus", "bus/store", "vault", "run", "log")]
-        return [*own, *(self.home.state(name) for name in (BUS, PROVISIONER, "cli", *self.services()))]
+        installed = [name for name in (*SERVICES, *CHANNEL_SERVICES) if is_installed(name)]
+        return [*own, *(self.home.state(name) for name in (BUS, PROVISIONER, "cli", *installed))]
 
     def bus(self) -> Program:
         """nats-server."""
@@ -87,7 +97,7 @@ class Stack:
         )
 
     def service(self, name: str) -> Program:
-        """One of `SERVICES`."""
+        """One of `SERVICES` or `CHANNEL_SERVICES`."""
         state = self.home.state(name)
         vault = self.home.path / "vault"
         environment = {

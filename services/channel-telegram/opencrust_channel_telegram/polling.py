@@ -33,8 +33,9 @@ async def poll(api: BotApi, link: Link, take: Take, stop: asyncio.Event, *, seco
         BusError: an update was not stored. It was not confirmed, so it comes again.
     """
     offset: int | None = None
+    waiting = 0  # the first answer comes at once, and shows that the link stands
     while not stop.is_set():
-        parameters: dict[str, object] = {"timeout": seconds, "limit": BATCH, "allowed_updates": allowed}
+        parameters: dict[str, object] = {"timeout": waiting, "limit": BATCH, "allowed_updates": allowed}
         if offset is not None:
             parameters["offset"] = offset
         answer = await _ask(api, parameters, stop)
@@ -49,6 +50,7 @@ async def poll(api: BotApi, link: Link, take: Take, stop: asyncio.Event, *, seco
                 link.limited()
             raise link_error(answer)
         link.alive()
+        waiting = seconds
         updates = answer.result if isinstance(answer.result, list) else []
         if updates:
             await hand_over(updates, take)

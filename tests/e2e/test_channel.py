@@ -1,0 +1,57 @@
+"""A person adds Telegram to a running OpenCrust, is let in, chats, replaces the token, and removes it again."""
+
+import asyncio
+import json
+import time
+from pathlib import Path
+
+from channels import until
+from house import House
+from simulators.telegram import TOKEN, TelegramSimulator
+
+MIB = 1024
+
+
+async def test_telegram_from_the_token_to_the_last_answer(tmp_path: Path) -> None:
+    async with TelegramSimulator() as telegram:
+        with House(tmp_path / "home") as house:
+
+            async def run(*arguments: str, stdin: str = "") -> str:
+                return await asyncio.to_thread(house.run, *arguments, stdin=stdin)
+
+            assert "channel-telegram" not in json.loads(await run("status", "--json"))["services"]
+            added = await run("channels", "add", "telegram", "--api-base", telegram.url, stdin=f"{TOKEN}\n")
+            assert "@crusty_bot" in added
+            assert TOKEN not in added + (house.home / "config" / "config.json").read_text()
+            tested = json.loads(await run("channels", "test", "telegram", "--json"))
+            assert (tested["link"], tested["role"], tested["bot"]) == ("connected", "leader", "crusty_bot")
+
+            # A stranger is offered a code; the operator lets him in.
+            await telegram.say("hello?", chat=42, user=42, name="Ann")
+            await until(lambda: len(telegram.texts(42)) == 1)
+            [request] = json.loads(await run("pair", "list", "--json"))["requests"]
+            await run("pair", "approve", request["id"], "--role", "operator")
+            told = len(telegram.texts(42))
+            await telegram.say("What are you?", chat=42, user=42, name="Ann")
+            await until(lambda: len(telegram.texts(42)) > told, 60)
+
+            status = json.loads(await run("status", "--json"))
+            assert status["services"]["channel-telegram"]["ready"]
+            print(f"the whole stack with one channel: {status['pss_kib'] / MIB:.0f} MiB PSS")
+
+            # The token is replaced: connected again within five seconds, and nothing is lost.
+            token = "987654321:another-token-of-no-real-bot-0123456789"
+            telegram.rotate(token)
+            await telegram.say("Are you there?", chat=42, user=42, name="Ann")
+            told, polls = len(telegram.texts(42)), telegram.polls
+            begin = time.monotonic()
+            await run("vault", "rotate", "channel.telegram.token", "--stdin", stdin=token)
+            await until(lambda: telegram.polls > polls + 1 and telegram.pending() == 0, 10)
+            assert time.monotonic() - begin < 5
+            await until(lambda: len(telegram.texts(42)) > told, 60)
+
+            await run("channels", "remove", "telegram")
+            await until(lambda: house.pid_of("channel-telegram") is None)
+            logs = "".join(path.read_text() for path in (house.home / "log").glob("*.log"))
+            assert token not in logs
+            assert TOKEN not in logs
