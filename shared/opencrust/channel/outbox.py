@@ -50,8 +50,11 @@ DEAD_AFTER: Final = 2.0
 """A part that another replica is sending counts as left behind after so many seconds without a change; its lane only
 came here because that replica gave no sign of life for the lane's ack wait."""
 LOOK_AGAIN: Final = 1.0
-MOST_UNKNOWN: Final = 2
-"""After so many attempts of which nobody knows, a part is given up: each may have been shown."""
+UNKNOWN_PAUSES: Final = (1.0, 5.0, 20.0)
+"""Seconds before a part goes out again of which nobody knows whether it arrived; after the last it is given up. Each
+may have been shown: a doubled reply is told from a lost one at a glance, so it is tried, but not for ever."""
+MOST_UNKNOWN_KEYED: Final = 20
+"""Where a key keeps the platform from showing it twice, it may be tried more often."""
 LONGEST_RETRY: Final = 300.0
 FAILED_PAUSE: Final = 1.0
 
@@ -262,19 +265,20 @@ class Outbox:
                 return await self._unknown(page, number, reason)
 
     async def _unknown(self, page: Page, number: int, reason: str) -> float | None:
-        """Nobody knows whether the platform has it. It goes out again, and is counted; after :data:`MOST_UNKNOWN` times
-        it is given up. A platform that knows keys shows it once however often it goes out."""
+        """Nobody knows whether the platform has it. It goes out again, and is counted, and is given up in the end. A
+        platform that knows keys shows it once however often it goes out."""
         now = page.record.parts[number]
         counted = now.unknown + 1
-        if not self._adapter.capabilities.idempotent:
+        keyed = self._adapter.capabilities.idempotent
+        if not keyed:
             self.counts["unknown"] += 1
-        if counted >= (20 if self._adapter.capabilities.idempotent else MOST_UNKNOWN):
+        if counted > (MOST_UNKNOWN_KEYED if keyed else len(UNKNOWN_PAUSES)):
             await self._settle(page, number, PartState.UNKNOWN, reason=reason, unknown=counted)
             return None
         update = {"state": PartState.WAITING, "unknown": counted, "reason": reason[:300]}
         await page.settle(number, now.model_copy(update=update))
         log.warning("a part was sent, and nobody knows whether it arrived: %s", reason)
-        return LOOK_AGAIN
+        return UNKNOWN_PAUSES[min(counted, len(UNKNOWN_PAUSES)) - 1]
 
     async def _left_behind(self, page: Page, reply: OutboundMessage, part: OutPart | str) -> float | None:
         """A part that was being sent. None when it may be sent again, or is settled; else when to look again."""
