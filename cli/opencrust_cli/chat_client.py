@@ -33,6 +33,8 @@ class Reply:
     text: str
     finish: str
     model: str | None
+    approval: str | None = None
+    """The id of what it asks a word for."""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -50,13 +52,19 @@ class Screen(Protocol):
     def final(self, reply: Reply) -> None:
         """All of it."""
 
+    def tool(self, step: dict[str, Any]) -> None:
+        """A step with a tool: ``tool``, ``state``, and perhaps ``summary``."""
+
+    def missed(self, turn: dict[str, Any]) -> None:
+        """A turn that ended elsewhere, or while the connection was down: ``user_text`` (or None) and ``text``."""
+
 
 class Conversation:
     """One conversation at one gateway.
 
     Parameters:
         url: the gateway's, ``http://127.0.0.1:3888``.
-        token: a bearer token with the scopes chat and read.
+        token: a bearer token with the scopes chat and read, and approve if it is to decide.
         name: the conversation's.
     """
 
@@ -64,6 +72,8 @@ class Conversation:
         self._url = url
         self._token = token
         self._name = name
+        self._after: int | None = None
+        """The number of the last reply that was shown; None before there was a history."""
 
     async def say(self, text: str, message_id: str, screen: Screen | None) -> Reply:
         """Send a message and return its answer. A lost connection is made again, and the message repeated under its
@@ -84,7 +94,9 @@ class Conversation:
         Raises:
             ChatError: it was refused, or the gateway is away.
         """
-        turns: list[dict[str, Any]] = (await self._ask_once("open"))["history"]
+        opened = await self._ask_once("open", conversation=self._name)
+        self._after = opened.get("seq", 0)
+        turns: list[dict[str, Any]] = opened["history"]
         return turns
 
     async def stop(self) -> None:
@@ -93,12 +105,29 @@ class Conversation:
         Raises:
             ChatError: it was refused, or the gateway is away.
         """
-        await self._ask_once("stop")
+        await self._ask_once("stop", conversation=self._name)
 
-    async def _ask_once(self, operation: str) -> dict[str, Any]:
+    async def decide(self, approval: str, screen: Screen | None, *, approve: bool) -> Reply | None:
+        """Approve or deny what an answer asked for, and return what came of it; None where another conversation waits
+        for it.
+
+        Raises:
+            ChatError: it was refused (decided already, expired, not ours), or the gateway stayed away.
+        """
+        state = await self._ask_once("approve", id=approval, approve=approve)
+        address = state["approval"]["address"]
+        if (address["channel"], address["conversation"]) != ("web", self._name):
+            return None
+        async with asyncio.timeout(ANSWER_SECONDS):
+            reply = await self._persist(lambda: self._hear(f"approval:{approval}", screen))
+        if screen is not None:
+            screen.final(reply)
+        return reply
+
+    async def _ask_once(self, operation: str, **params: Any) -> dict[str, Any]:
         try:
             async with self._connected() as connection:
-                return await connection.ask(operation, conversation=self._name)
+                return await connection.ask(operation, **params)
         except _Lost as error:
             raise ChatError(f"the gateway at {self._url} is away: {error}") from None
 
@@ -119,23 +148,57 @@ class Conversation:
 
     async def _say(self, text: str, message_id: str, screen: Screen | None) -> Reply:
         async with self._connected() as connection:
+            if (found := await self._catch_up(connection, message_id, screen)) is not None:
+                return found
             sent = await connection.ask("send", conversation=self._name, text=text, message_id=message_id)
             if "reply" in sent:
-                return _reply(message_id, sent["reply"])
-            attempt = None
-            async for event in connection.events():
-                if event.get("message_id") != message_id:
-                    continue
-                if event["event"] == "reply":
-                    return _reply(message_id, event)
-                if screen is None:
-                    continue
-                if event["event"] == "reset" or (attempt is not None and event.get("attempt", attempt) != attempt):
-                    screen.reset()
-                attempt = event.get("attempt", attempt)
-                if event["event"] == "delta":
-                    screen.delta(event.get("text", ""))
+                return self._shown(message_id, sent["reply"])
+            return await self._answer(connection, message_id, screen)
+
+    async def _hear(self, message_id: str, screen: Screen | None) -> Reply:
+        """Wait for an answer to what we did not send."""
+        async with self._connected() as connection:
+            found = await self._catch_up(connection, message_id, screen)
+            return found if found is not None else await self._answer(connection, message_id, screen)
+
+    async def _catch_up(self, connection: "_Connection", message_id: str, screen: Screen | None) -> Reply | None:
+        """Show what came since the last reply that was shown; the answer to `message_id`, if it is among it."""
+        if self._after is None:
+            return None
+        found, more = None, True
+        while more:
+            back = await connection.ask("resume", conversation=self._name, after=self._after)
+            for turn in back["history"]:
+                if turn["message_id"] == message_id:
+                    found = self._shown(message_id, turn)
+                elif screen is not None:
+                    screen.missed(turn)
+            self._after, more = max(self._after, back["seq"]), back["more"]
+        return found
+
+    async def _answer(self, connection: "_Connection", message_id: str, screen: Screen | None) -> Reply:
+        attempt = None
+        async for event in connection.events():
+            if event.get("message_id") != message_id:
+                continue
+            if event["event"] == "reply":
+                return self._shown(message_id, event)
+            if screen is None:
+                continue
+            if event["event"] == "reset" or (attempt is not None and event.get("attempt", attempt) != attempt):
+                screen.reset()
+            attempt = event.get("attempt", attempt)
+            if event["event"] == "delta":
+                screen.delta(event.get("text", ""))
+            elif event["event"] == "tool":
+                screen.tool(event.get("data", {}))
         raise _Lost("the connection was closed")
+
+    def _shown(self, message_id: str, data: dict[str, Any]) -> Reply:
+        if self._after is not None:
+            self._after = max(self._after, data.get("seq", 0))
+        card = data.get("approval") or {}
+        return Reply(message_id, data["text"], data["finish"], data.get("model"), card.get("id"))
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator["_Connection"]:
@@ -204,7 +267,3 @@ class _Connection:
         async for message in self._socket:
             if message.type is aiohttp.WSMsgType.TEXT:
                 yield json.loads(message.data)
-
-
-def _reply(message_id: str, data: dict[str, Any]) -> Reply:
-    return Reply(message_id, data["text"], data["finish"], data.get("model"))

@@ -5,7 +5,6 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
@@ -15,17 +14,14 @@ from harness import BusServer
 from opencrust.access import Scope
 from opencrust.bus import Message, subjects
 from opencrust.contracts import (
-    Approval,
-    ApprovalCard,
     ApprovalsReply,
     ApprovalState,
     Decision,
-    ReplyAddress,
     decode,
     encode,
 )
 from opencrust_gateway.settings import Limits
-from simulators.web import RunningGateway, running_gateway
+from simulators.web import RunningGateway, approval, running_gateway
 
 
 class Client:
@@ -243,13 +239,6 @@ async def test_files_go_along_with_a_message_if_they_are_the_senders(gateway: Ru
     assert [(one.sha256, one.size, one.media_type) for one in message.attachments] == [(ref["sha256"], 4, "image/png")]
 
 
-def approval(owner: str, letter: str) -> Approval:
-    at = datetime.now(UTC)
-    card = ApprovalCard(id=letter * 16, tool="mail.send", lines=["to: a@example.org"], expires=at + timedelta(hours=1))
-    address = ReplyAddress(channel="web", account=owner, conversation="main")
-    return Approval(card=card, address=address, requester=owner, digest="0" * 64, created=at)
-
-
 async def test_approvals_are_told_to_whom_they_concern_and_decided_over_the_socket(
     gateway: RunningGateway, bus_server: BusServer
 ) -> None:
@@ -333,3 +322,16 @@ async def test_a_client_that_was_dropped_for_being_slow_resumes_whole(bus_server
                 seen += [(turn["message_id"], turn["seq"]) for turn in back["history"]]
                 after, more = back["seq"], back["more"]
             assert [one for one, _ in seen] == ids
+
+
+async def test_a_message_says_whether_its_token_may_approve(gateway: RunningGateway) -> None:
+    """Or a token that may only chat would approve by writing /approve."""
+    for scopes in ((Scope.CHAT,), (Scope.CHAT, Scope.APPROVE)):
+        token, _ = await gateway.bearer(*scopes)
+        async with connected(gateway, token) as client:
+            await client.result("send", conversation="main", text="/approve " + "a" * 16)
+        async with gateway.client(token) as session:
+            body = {"messages": [{"role": "user", "content": "/approve"}]}
+            async with session.post("/v1/chat/completions", json=body) as answer:
+                assert answer.status == 200
+    assert [message.may_approve for message in gateway.agent.seen] == [False, False, True, True]

@@ -16,10 +16,13 @@ from opencrust.access.tokenstore import TokenStore
 from opencrust.bus import Bus, KeyExists, subjects
 from opencrust.bus.errors import BusError
 from opencrust.contracts import (
+    Approval,
+    ApprovalCard,
     EventType,
     Finish,
     InboundMessage,
     OutboundMessage,
+    ReplyAddress,
     SessionView,
     Turn,
     TurnEvent,
@@ -122,6 +125,14 @@ class EchoAgent:
             at=reply.created_time,
         )
         await sessions.put(key, encode(view.with_turn(turn, [])))
+
+
+def approval(owner: str, letter: str) -> Approval:
+    """A question that waits in the conversation "main" of `owner`; its id is `letter` sixteen times."""
+    at = datetime.now(UTC)
+    card = ApprovalCard(id=letter * 16, tool="mail.send", lines=["to: a@example.org"], expires=at + timedelta(hours=1))
+    address = ReplyAddress(channel="web", account=owner, conversation="main")
+    return Approval(card=card, address=address, requester=owner, digest="0" * 64, created=at)
 
 
 @dataclass

@@ -51,7 +51,8 @@ _EVENTS: dict[str, dict[str, Any]] = {
 
 def document() -> dict[str, Any]:
     """The whole document."""
-    models = sorted({*PARAMS.values(), frames.Auth, Approval}, key=lambda model: model.__name__)
+    kinds: set[type[BaseModel]] = {*PARAMS.values(), frames.Auth, Approval}
+    models = sorted(kinds, key=lambda model: model.__name__)
     _, schemas = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
     messages = {"auth": _sent({"$ref": _REF.format(model="Auth")}, "The first frame, where no credential came before.")}
     messages |= {f"req.{op}": _request(op) for op in OPERATIONS}

@@ -8,10 +8,11 @@ from typing import Any
 from aiohttp import web
 from pydantic import TypeAdapter
 
+from opencrust.access import Scope
 from opencrust.contracts import Source
 from opencrust.telemetry import spans
 from opencrust_gateway import openai
-from opencrust_gateway.authentication import LiveConnections
+from opencrust_gateway.authentication import LiveConnections, Principal
 from opencrust_gateway.conversations import ONCE, Conversation, MessageId, is_stop, new_message_id
 from opencrust_gateway.errors import ApiError
 from opencrust_gateway.http import KEEP_ALIVE, EventStream, principal, read_body
@@ -53,7 +54,7 @@ class Completions:
         stream = EventStream()
         try:
             with spans.server("POST /v1/chat/completions"):
-                async with self._live.hold(caller), self._turn(conversation, message_id, asked, key) as notices:
+                async with self._live.hold(caller), self._turn(caller, conversation, message_id, asked, key) as notices:
                     if not asked.stream:
                         return await self._whole(message_id, notices)
                     await stream.start(request)
@@ -80,13 +81,24 @@ class Completions:
 
     @asynccontextmanager
     async def _turn(
-        self, conversation: Conversation, message_id: str, asked: openai.ChatRequest, key: str | None
+        self,
+        caller: Principal,
+        conversation: Conversation,
+        message_id: str,
+        asked: openai.ChatRequest,
+        key: str | None,
     ) -> AsyncIterator[AsyncIterator[Notice | None]]:
         """Store the message; then its events as they come, with the reply last. Raises ApiError."""
         mailbox = Mailbox()
         with self._hub.watch(conversation, mailbox.put, everything=False) as watcher:
             accepted = await self._hub.send(
-                watcher, message_id, asked.text, repeated=key is not None, context=asked.context, source=Source.API
+                watcher,
+                message_id,
+                asked.text,
+                repeated=key is not None,
+                context=asked.context,
+                source=Source.API,
+                may_approve=Scope.APPROVE in caller.scopes,
             )
             notices = self._follow(conversation, accepted, mailbox)
             async with aclosing(notices):

@@ -87,8 +87,9 @@ class Conversation:
         context: list[ContextTurn] | None = None,
         attachments: list[Attachment] | None = None,
         source: Source = Source.USER,
+        may_approve: bool = False,
     ) -> InboundMessage:
-        """The envelope of a message that was written in this conversation.
+        """The envelope of a message that was written in this conversation. `may_approve`: its token holds that scope.
 
         Raises ValidationError (its text never repeats the value) if the text or the context breaks a bound.
         """
@@ -108,5 +109,6 @@ class Conversation:
             received_time=now,
             source=source,
             trust=trust,
+            may_approve=may_approve,
             ephemeral=self.name.startswith(ONCE),
         )

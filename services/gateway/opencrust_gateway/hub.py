@@ -183,6 +183,7 @@ class Hub:
         context: list[ContextTurn] | None = None,
         attachments: list[Attachment] | None = None,
         source: Source = Source.USER,
+        may_approve: bool = False,
     ) -> Accepted:
         """Store a message; when this returns, it is accepted and will be answered, and `watcher` will be
         told.
@@ -193,7 +194,18 @@ class Hub:
         then the same id may be sent again).
         """
         conversation = watcher.conversation
-        message = _envelope(conversation, message_id, text, context, attachments, source)
+        try:
+            message = conversation.inbound(
+                message_id,
+                text,
+                datetime.now(UTC),
+                context=context,
+                attachments=attachments,
+                source=source,
+                may_approve=may_approve,
+            )
+        except ValidationError as error:
+            raise ApiError(400, "invalid_message", explain(error), final=True) from None
         if repeated and (answer := await self._answer(conversation, message.id)) is not None:
             return Accepted(message_id, True, answer)
         await self._index.note(conversation, text or (attachments[0].name if attachments else ""))
@@ -352,19 +364,3 @@ class Hub:
 
 def _monotonic() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _envelope(
-    conversation: Conversation,
-    message_id: str,
-    text: str,
-    context: list[ContextTurn] | None,
-    attachments: list[Attachment] | None,
-    source: Source,
-) -> InboundMessage:
-    try:
-        return conversation.inbound(
-            message_id, text, datetime.now(UTC), context=context, attachments=attachments, source=source
-        )
-    except ValidationError as error:
-        raise ApiError(400, "invalid_message", explain(error), final=True) from None

@@ -147,6 +147,7 @@ class Operations:
                     params.text,
                     repeated=params.message_id is not None,
                     attachments=files,
+                    may_approve=Scope.APPROVE in self._caller.scopes,
                 )
         result["duplicate"] = accepted.duplicate
         if accepted.answer is not None:

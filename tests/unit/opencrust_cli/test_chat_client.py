@@ -8,8 +8,8 @@ import pytest
 from aiohttp import web
 
 from opencrust_cli import chat_client
-from opencrust_cli.chat import printable
 from opencrust_cli.chat_client import ChatError, Conversation, Reply
+from opencrust_cli.chat_screen import printable
 
 Script = Callable[[web.WebSocketResponse, dict[str, Any]], Awaitable[None]]
 REPLY = {"text": "Hello!", "finish": "complete", "model": "m", "reply_id": "r"}
@@ -51,6 +51,12 @@ class Screen:
 
     def final(self, reply: Reply) -> None:
         self.seen.append(f"FINAL {reply.text}")
+
+    def tool(self, step: dict[str, Any]) -> None:
+        self.seen.append(f"TOOL {step['tool']}")
+
+    def missed(self, turn: dict[str, Any]) -> None:
+        self.seen.append(f"MISSED {turn['message_id']}")
 
 
 @pytest.fixture
