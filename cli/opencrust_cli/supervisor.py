@@ -38,12 +38,11 @@ from opencrust_cli.supervisor_log import LogFile, Terminal
 from opencrust_cli.supervisor_process import Process, State
 from opencrust_cli.supervisor_program import Program
 from opencrust_cli.supervisor_stack import BUS, PROVISIONER, STOP_ORDER, Stack
+from opencrust_cli.supervisor_watch import WATCH_SECONDS, ConfigurationWatch
 
 GRACE_SECONDS = 10.0
 RENEWAL_SECONDS = 6 * 3600.0
 """Certificates live 24 h and are renewed past half of that, so four rounds may fail before one expires."""
-LONGEST_SLEEP = 30.0
-"""The clock of the renewal is the wall's: a laptop that slept for two days must notice soon after it wakes."""
 TURNED_AWAY = 75
 """Exit code of a service whose certificate the bus refuses."""
 
@@ -63,6 +62,7 @@ class Supervisor:
         self._home = stack.home
         self._fork = fork
         self._announce = announce
+        self._configuration = ConfigurationWatch(stack.home)
         self._selector = selectors.DefaultSelector()
         self._callbacks: dict[int, Callable[[], None]] = {}
         self._log = LogFile(self._home.log("supervisor"))
@@ -105,8 +105,9 @@ class Supervisor:
         return self._stopping == [] and not alive
 
     def _sleep(self) -> float:
+        """Never long: files are watched, and the renewal's clock is the wall's (a laptop may have slept for days)."""
         dues = [due for process in (*self._services.values(), *self._jobs) if (due := process.due) is not None]
-        return max(0.0, min([LONGEST_SLEEP, *(due - time.monotonic() for due in dues)]))
+        return max(0.0, min([WATCH_SECONDS, *(due - time.monotonic() for due in dues)]))
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -119,6 +120,9 @@ class Supervisor:
             self._stop_next()
         elif self._stopping is None and self._renewal_due and time.time() >= self._renewal_due:
             self._renew()
+        elif self._was_ready and self._stopping is None and self._configuration.changed():
+            self._say("configuration changed")
+            self._apply(then=lambda: None)
         self._check_ready()
 
     def _watch(self, descriptor: int, callback: Callable[[], None]) -> None:
@@ -142,6 +146,7 @@ class Supervisor:
             self._dirty = True
         elif number is signal.SIGHUP and not _terminal_is_gone():
             self._say("configuration changed")
+            self._configuration.settle()
             self._renew()
         elif self._stopping is None:
             self._say("stopping")

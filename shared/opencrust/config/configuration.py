@@ -3,7 +3,7 @@
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
@@ -14,6 +14,11 @@ from opencrust.credentials.references import PlainSecret, find_plain_secrets
 from opencrust.identity.files import make_private_directory, write_private
 
 _ADVICE = "move it into the vault with `opencrust vault import`, and consider replacing it where it was issued"
+
+
+PERSONA = "persona.md"
+"""Beside the configuration file, where there is one: who the assistant is to be, in plain words."""
+MAX_PERSONA = 20_000
 
 
 class ConfigError(ValueError):
@@ -67,7 +72,7 @@ class AgentSettings(_Strict):
     instructions: Annotated[str, StringConstraints(max_length=20_000)] = (
         "You are a helpful personal assistant. Be brief and truthful; say so when you do not know."
     )
-    persona: Annotated[str, StringConstraints(max_length=20_000)] = ""
+    persona: Annotated[str, StringConstraints(max_length=MAX_PERSONA)] = ""
     """Who the assistant is to be: what stands in ``config/persona.md``, where there is that file."""
     slots: Annotated[int, Field(ge=1, le=256)] = 32
     """Conversations that one agent process works on at the same time."""
@@ -115,10 +120,11 @@ class Configuration(_Strict):
             ConfigError: unreadable, not JSON, against a rule, or with a secret in it.
         """
         path = cls.path(home)
+        persona = _persona(home)
         try:
             text = path.read_text()
         except FileNotFoundError:
-            return cls()
+            return cls()._with_persona(persona)
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path} cannot be read: {type(error).__name__}") from None
         try:
@@ -127,7 +133,9 @@ class Configuration(_Strict):
                 raise ConfigError(
                     f"{path}, line {plain[0].line}: {_place(plain[0])} is a secret in plain text; {_ADVICE}"
                 )
-            return cls.model_validate(content)
+            if isinstance(content, dict) and "persona" in _object(content.get("agent")):
+                raise ConfigError(f"{path}: agent.persona: write it into {PERSONA} beside this file")
+            return cls.model_validate(content)._with_persona(persona)
         except json.JSONDecodeError as error:
             raise ConfigError(f"{path}, line {error.lineno}: {error.msg}") from None
         except ValidationError as error:
@@ -136,7 +144,8 @@ class Configuration(_Strict):
     def save(self, home: Path) -> None:
         """Write it, whole or not at all, readable by its owner alone."""
         make_private_directory(self.path(home).parent)
-        text = json.dumps(self.model_dump(mode="json", exclude_defaults=True), indent=2) + "\n"
+        plain = self.model_dump(mode="json", exclude_defaults=True, exclude={"agent": {"persona"}})
+        text = json.dumps({name: value for name, value in plain.items() if value != {}}, indent=2) + "\n"
         write_private(self.path(home), text.encode())
 
     def with_provider(self, provider: Provider, *, first: bool = True) -> "Configuration":
@@ -156,6 +165,9 @@ class Configuration(_Strict):
         """A copy without the channel of that name."""
         return self.model_copy(update={"channels": tuple(c for c in self.channels if c.name != name)})
 
+    def _with_persona(self, persona: str) -> "Configuration":
+        return self.model_copy(update={"agent": self.agent.model_copy(update={"persona": persona})})
+
     def for_services(self) -> dict[str, bytes]:
         """What each service is to know: ``<service>.<key>`` → JSON."""
         providers = Providers(providers=self.providers)
@@ -169,6 +181,26 @@ class Configuration(_Strict):
 def _channel_document(channel: ChannelSettings | None) -> bytes:
     """``null`` for a channel that is not configured: one that was removed must hear of it."""
     return b"null" if channel is None else channel.model_dump_json().encode()
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _persona(home: Path) -> str:
+    path = Configuration.path(home).parent / PERSONA
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {type(error).__name__}") from None
+    if len(text) > MAX_PERSONA:
+        raise ConfigError(f"{path} has {len(text)} characters; a persona may have {MAX_PERSONA}")
+    for number, line in enumerate(text.splitlines(), 1):
+        if find_plain_secrets(json.dumps({"persona": line})):
+            raise ConfigError(f"{path}, line {number}: there is a secret in plain text; {_ADVICE}")
+    return text
 
 
 def _place(secret: PlainSecret) -> str:

@@ -115,3 +115,49 @@ def test_a_plain_secret_is_refused_with_its_line_and_not_repeated(
         Configuration.load(tmp_path)
     assert "opencrust vault import" in str(refusal.value)
     assert "hunter2" not in str(refusal.value)
+
+
+def test_a_persona_stands_in_a_file_of_its_own(tmp_path: Path) -> None:
+    write(tmp_path, '{"agent": {"slots": 3}}')
+    (tmp_path / "config" / "persona.md").write_text("You are Marvin.\n")
+    configuration = Configuration.load(tmp_path)
+    assert configuration.agent.whole_instructions.endswith("\n\nYou are Marvin.")
+    configuration.with_provider(PROVIDER).save(tmp_path)
+    assert "Marvin" not in Configuration.path(tmp_path).read_text()
+    assert Configuration.load(tmp_path).agent.persona == "You are Marvin.\n"
+    assert b"Marvin" in configuration.for_services()["agent.settings"]
+
+
+def test_a_persona_alone_is_enough(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "persona.md").write_text("You are Marvin.")
+    assert Configuration.load(tmp_path).agent.persona == "You are Marvin."
+
+
+@pytest.mark.parametrize(
+    ("persona", "says"),
+    [
+        (b"x" * 20_001, "20001 characters"),
+        (b"\xff", "cannot be read"),
+        (b"my key is sk-proj-" + b"a1B2c3D4" * 6, "secret in plain text"),
+    ],
+)
+def test_a_persona_that_cannot_be_taken_is_told_by_name(tmp_path: Path, persona: bytes, says: str) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "persona.md").write_bytes(persona)
+    with pytest.raises(ConfigError, match=f"persona.md.*{says}"):
+        Configuration.load(tmp_path)
+
+
+def test_a_persona_in_the_configuration_file_is_sent_to_its_own(tmp_path: Path) -> None:
+    write(tmp_path, '{"agent": {"persona": "You are Marvin."}}')
+    with pytest.raises(ConfigError, match=r"agent.persona: write it into persona\.md"):
+        Configuration.load(tmp_path)
+
+
+def test_a_policy_is_read_strictly(tmp_path: Path) -> None:
+    write(tmp_path, '{"agent": {"policy": {"rules": [{"then": "ask", "tools": ["mail_*"], "roles": ["user"]}]}}}')
+    assert Configuration.load(tmp_path).agent.policy.rules[0].tools == ("mail_*",)
+    write(tmp_path, '{"agent": {"policy": {"rules": [{"then": "ask", "tool": "mail"}]}}}')
+    with pytest.raises(ConfigError, match="tool: Extra inputs"):
+        Configuration.load(tmp_path)
