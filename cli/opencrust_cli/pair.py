@@ -8,6 +8,7 @@ from opencrust.access.desk import DeskRequest, InviteWish
 from opencrust.access.people import Role
 from opencrust_cli.desk import ROLES, ask, channel_of, ends, person_line
 from opencrust_cli.errors import EXIT_OK
+from opencrust_cli.family import Family
 from opencrust_cli.people import shown
 from opencrust_cli.printable import printable
 
@@ -34,18 +35,7 @@ example:
 
 def register(commands: Any) -> None:
     """Add the commands to the parser."""
-    form = argparse.RawDescriptionHelpFormatter
-    pair = commands.add_parser("pair", help="let strangers in", description=ABOUT, formatter_class=form)
-    actions = pair.add_subparsers(title="actions", metavar="ACTION", required=True)
-
-    def action(name: str, text: str, run: Any, description: str = "") -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = actions.add_parser(
-            name, help=text, description=description or text.capitalize(), formatter_class=form
-        )
-        parser.add_argument("--json", action="store_true", help="for scripts")
-        parser.set_defaults(run=run)
-        return parser
-
+    action = Family(commands, "pair", "let strangers in", ABOUT).action
     action("list", "show who waits, invitations that are out, and alarms", _list)
     approve = action("approve", "let a stranger in", _approve, APPROVE)
     approve.add_argument("code", help="the code that you were told, or the id in the list")

@@ -8,6 +8,7 @@ from opencrust.access.desk import ChannelEntry, DeskRequest, PersonChange, Perso
 from opencrust.access.people import ChannelPolicy, DmPolicy, GroupPolicy, PersonId, Role
 from opencrust_cli.desk import ROLES, ask, channel_of, ends, one_of, person_line
 from opencrust_cli.errors import EXIT_OK, EXIT_USAGE, CommandError
+from opencrust_cli.family import Family
 
 ABOUT = """\
 Who may speak with your assistant on Telegram, Discord and the other channels. A person is known by channel, account
@@ -47,18 +48,7 @@ _WHO = "their key, name or user id, as `opencrust people list` shows it"
 
 def register(commands: Any) -> None:
     """Add the commands to the parser."""
-    form = argparse.RawDescriptionHelpFormatter
-    people = commands.add_parser("people", help="who may speak on channels", description=ABOUT, formatter_class=form)
-    actions = people.add_subparsers(title="actions", metavar="ACTION", required=True)
-
-    def action(name: str, text: str, run: Any, description: str = "") -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = actions.add_parser(
-            name, help=text, description=description or text.capitalize(), formatter_class=form
-        )
-        parser.add_argument("--json", action="store_true", help="for scripts")
-        parser.set_defaults(run=run)
-        return parser
-
+    action = Family(commands, "people", "who may speak on channels", ABOUT).action
     listing = action("list", "show everybody who is or was on a list", _list)
     listing.add_argument("--channel", help="only this one")
     change = action("set", "change a person", _set, SET)

@@ -17,11 +17,11 @@ import uvloop
 from harness import BusServer
 from opencrust.access.desk import InviteWish
 from opencrust.access.directory import People
-from opencrust.access.people import PairingOutcome, PairingReply, PairingRequest, Person, PersonId, Role, Verdict
-from opencrust.bus import Bus, subjects
-from opencrust.contracts import decode, encode
+from opencrust.access.people import PairingOutcome, Person, PersonId, Role, Verdict
+from opencrust.contracts import encode
 from opencrust_gateway.limits import Rate
 from opencrust_gateway.pairing import Desk, Wire
+from strangers import ask
 
 UNLIMITED = Rate(burst=1e9, per_second=1e9)
 
@@ -50,11 +50,6 @@ async def timed(count: int, work: Callable[[int], Awaitable[object]]) -> list[fl
         await work(number)
         times.append((time.perf_counter() - begin) * 1000)
     return times
-
-
-async def ask(bus: Bus, op: str, person: PersonId, code: str = "") -> PairingReply:
-    asked = encode(PairingRequest(person=person, code=code))
-    return decode(PairingReply, (await bus.request(subjects.pair_req(bus.service, op), asked, timeout=10)).data)
 
 
 async def run(home: Path, each: int) -> Figures:
@@ -87,16 +82,19 @@ async def run(home: Path, each: int) -> Figures:
         codes = [(await desk.invite(InviteWish(channel="telegram"), by="bench"))[0] for _ in range(each)]
 
         async def redeem(number: int) -> None:
-            reply = await ask(telegram, "redeem", someone(number, "guest"), codes[number])
+            reply = await ask(telegram, "redeem", person=someone(number, "guest"), code=codes[number])
             assert reply.outcome is PairingOutcome.PAIRED
 
         redeemed = await timed(each, redeem)
+        guesser = someone(0, "guesser")
         for _ in range(6):
-            locked = await ask(telegram, "redeem", someone(0, "guesser"), "0000-0000")
+            locked = await ask(telegram, "redeem", person=guesser, code="0000-0000")
         assert locked.outcome is PairingOutcome.LOCKED
         begin = time.perf_counter()
         for _ in range(each):
-            await asyncio.gather(*(ask(telegram, "redeem", someone(0, "guesser"), "0000-0000") for _ in range(8)))
+            await asyncio.gather(
+                *(ask(telegram, "redeem", person=someone(0, "guesser"), code="0000-0000") for _ in range(8))
+            )
         per_second = each * 8 / (time.perf_counter() - begin)
     finally:
         await server.close()

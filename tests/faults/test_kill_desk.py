@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import random
 import signal
 import subprocess
@@ -14,10 +13,10 @@ from contextlib import asynccontextmanager
 import pytest
 
 from harness import BusServer
-from opencrust.access.desk import DeskReply, DeskRequest, InviteWish
-from opencrust.access.people import PairingOutcome, PairingReply, PairingRequest, PersonId
-from opencrust.bus import Bus, BusError, StreamReader, subjects
-from opencrust.contracts import decode, encode
+from opencrust.access.desk import InviteWish
+from opencrust.access.people import PairingOutcome, PersonId
+from opencrust.bus import Bus, BusError
+from strangers import ask, audit, operator
 
 DESK = textwrap.dedent("""
     import asyncio, sys
@@ -71,17 +70,10 @@ async def desk_process(server: BusServer) -> AsyncIterator[KilledDesk]:
 
 async def redeem(bus: Bus, person: PersonId, code: str) -> PairingOutcome | None:
     """The outcome; None where the desk died before it could say."""
-    asked = encode(PairingRequest(person=person, code=code))
     try:
-        reply = await bus.request(subjects.pair_req(bus.service, "redeem"), asked, timeout=0.5)
+        return (await ask(bus, "redeem", person=person, code=code, timeout=0.5)).outcome
     except BusError:
         return None
-    return decode(PairingReply, reply.data).outcome
-
-
-async def operator(bus: Bus, op: str, **fields: object) -> DeskReply:
-    asked = encode(DeskRequest.model_validate(fields))
-    return decode(DeskReply, (await bus.request(subjects.pair_req("cli", op), asked, timeout=10)).data)
 
 
 async def kill_while_two_redeem(server: BusServer, rounds: int, seed: int) -> None:
@@ -109,12 +101,8 @@ async def kill_while_two_redeem(server: BusServer, rounds: int, seed: int) -> No
         waiting = await operator(cli, "list")
         assert waiting.invites == []
     assert died > 0  # or the test killed nobody at work
-    reader, recorded, after = StreamReader(await server.connect("gateway"), "AUDIT"), set(), 0
-    while (found := await reader.next("audit.gateway", after=after)) is not None:
-        after = found.seq
-        record = json.loads(found.data)
-        if record["event"] == "pairing.redeemed":
-            recorded.add(record["user"])
+    records = await audit(await server.connect("gateway"))
+    recorded = {record["user"] for record in records if record["event"] == "pairing.redeemed"}
     assert recorded == {person.user for person in paired}
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from harness import BusServer
 from opencrust.access import Scope
-from opencrust.access.people import PairingOutcome, PairingReply, PairingRequest, PersonId
-from opencrust.bus import Bus, subjects
-from opencrust.contracts import decode, encode
+from opencrust.access.people import PairingOutcome, PersonId
+from opencrust.bus import Bus
 from simulators.web import RunningGateway, running_gateway
+from strangers import ask, call
 
 ANNA = PersonId(channel="telegram", account="bot", user="123")
 
@@ -27,18 +27,6 @@ async def gateway(bus_server: BusServer) -> AsyncIterator[RunningGateway]:
 @pytest.fixture
 async def telegram(bus_server: BusServer) -> Bus:
     return await bus_server.connect("channel-telegram")
-
-
-async def call(
-    session: aiohttp.ClientSession, method: str, path: str, body: dict[str, Any] | None = None
-) -> tuple[int, Any]:
-    async with session.request(method, path, json=body) as answer:
-        return answer.status, await answer.json() if answer.content_type == "application/json" else None
-
-
-async def ask(bus: Bus, op: str, **fields: object) -> PairingReply:
-    asked = encode(PairingRequest.model_validate(fields))
-    return decode(PairingReply, (await bus.request(subjects.pair_req(bus.service, op), asked, timeout=10)).data)
 
 
 async def test_a_stranger_waits_is_approved_changed_and_removed(gateway: RunningGateway, telegram: Bus) -> None:

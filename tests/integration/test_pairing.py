@@ -1,14 +1,13 @@
 """The pairing desk on the real bus: both flows, races, replicas, and a desk that dies in between."""
 
 import asyncio
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from harness import BusServer
-from opencrust.access.desk import DeskReply, DeskRequest, InviteWish, PersonChange
+from opencrust.access.desk import DeskReply, InviteWish, PersonChange
 from opencrust.access.directory import FRESH_SECONDS, People
 from opencrust.access.notices import Notices
 from opencrust.access.people import (
@@ -16,18 +15,17 @@ from opencrust.access.people import (
     DmPolicy,
     PairingOutcome,
     PairingReply,
-    PairingRequest,
     PersonId,
     Role,
     Verdict,
 )
-from opencrust.bus import Bus, BusError, StreamReader, subjects
-from opencrust.contracts import decode, encode
+from opencrust.bus import Bus, BusError
 from opencrust_gateway.pairing import Desk, Wire
 from opencrust_gateway.pairing import desk as desk_module
 from opencrust_gateway.pairing.people import PeopleStore
 from opencrust_gateway.pairing.waiting import invite_name
 from opencrust_gateway.record import Record
+from strangers import ask, audit, operator
 
 ANNA = PersonId(channel="telegram", account="bot", user="123")
 BERT = PersonId(channel="telegram", account="bot", user="456")
@@ -45,14 +43,10 @@ class House:
     desk: Desk
 
     async def ask(self, op: str, bus: Bus | None = None, **fields: object) -> PairingReply:
-        asked = PairingRequest.model_validate(fields)
-        asker = bus or self.telegram
-        reply = await asker.request(subjects.pair_req(asker.service, op), encode(asked), timeout=10)
-        return decode(PairingReply, reply.data)
+        return await ask(bus or self.telegram, op, **fields)
 
     async def operator(self, op: str, **fields: object) -> DeskReply:
-        asked = DeskRequest.model_validate(fields)
-        return decode(DeskReply, (await self.cli.request(subjects.pair_req("cli", op), encode(asked), timeout=10)).data)
+        return await operator(self.cli, op, **fields)
 
     async def invite(self, **fields: object) -> str:
         reply = await self.operator("invite", invite=InviteWish.model_validate({"channel": "telegram", **fields}))
@@ -67,15 +61,8 @@ class House:
         people = People(self.gateway)
         return (await people.admission(who, is_group=False, mentioned=False)).verdict
 
-    async def audit(self) -> list[dict[str, object]]:
-        reader, found, after = StreamReader(self.gateway, "AUDIT"), [], 0
-        while (message := await reader.next("audit.gateway", after=after)) is not None:
-            found.append(json.loads(message.data))
-            after = message.seq
-        return found
-
-    async def events(self) -> list[object]:
-        return [record["event"] for record in await self.audit()]
+    async def events(self) -> list[str]:
+        return [record["event"] for record in await audit(self.gateway)]
 
 
 @pytest.fixture

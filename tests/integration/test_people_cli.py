@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import pytest
 
 from harness import BusServer
-from opencrust.access.people import PairingOutcome, PairingReply, PairingRequest, PersonId
+from opencrust.access.people import PairingOutcome, PairingReply, PersonId
 from opencrust.access.tokenstore import TokenStore
-from opencrust.bus import Bus, StreamReader, subjects
-from opencrust.contracts import decode, encode
+from opencrust.bus import Bus
 from opencrust_cli.home import Home
 from opencrust_cli.main import main
 from opencrust_cli.running import Lock
 from opencrust_gateway.pairing import Desk, Wire
 from simulators.web import running_gateway
+from strangers import ask, audit
 
 ANNA = PersonId(channel="telegram", account="bot", user="123")
 
@@ -38,9 +38,7 @@ class Keyboard:
         return err if code else out
 
     async def ask(self, op: str, **fields: object) -> PairingReply:
-        asked = encode(PairingRequest.model_validate({"person": ANNA, **fields}))
-        reply = await self.telegram.request(subjects.pair_req("channel-telegram", op), asked, timeout=10)
-        return decode(PairingReply, reply.data)
+        return await ask(self.telegram, op, **{"person": ANNA, **fields})
 
 
 @pytest.fixture
@@ -114,11 +112,9 @@ async def test_tokens_are_rotated_and_revoked_with_what_they_made_and_recorded(k
     assert "Revoked bearer 'laptop'" in await keyboard.type("token revoke laptop")
     assert "no token 'laptop'" in await keyboard.type("token rotate laptop", code=1)
     assert await TokenStore(keyboard.gateway).records() == []
-    reader, events, after = StreamReader(keyboard.gateway, "AUDIT"), [], 0
-    while (found := await reader.next("audit.cli", after=after)) is not None:
-        after = found.seq
-        assert text.encode() not in found.data
-        events.append(json.loads(found.data)["event"])
+    records = await audit(keyboard.gateway, "cli")
+    assert text not in json.dumps(records)
+    events = [record["event"] for record in records]
     assert events == ["token.created", "token.rotated", "token.revoked"]
 
 

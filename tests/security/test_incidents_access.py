@@ -10,14 +10,13 @@ import json
 import random
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import aiohttp
 import pytest
 
 from harness import BusServer
 from opencrust.access import ALL_SCOPES, Scope
-from opencrust.access.desk import DeskReply, DeskRequest, InviteWish, PersonChange
+from opencrust.access.desk import InviteWish, PersonChange
 from opencrust.access.directory import People
 from opencrust.access.pairing import ALARM_AT, MAX_TRIES
 from opencrust.access.people import (
@@ -25,18 +24,18 @@ from opencrust.access.people import (
     DmPolicy,
     GroupPolicy,
     PairingOutcome,
-    PairingReply,
     PairingRequest,
     PersonId,
     Role,
     Verdict,
 )
-from opencrust.bus import Bus, Denied, StreamReader, subjects
-from opencrust.contracts import Trust, decode, encode
+from opencrust.bus import Bus, Denied, subjects
+from opencrust.contracts import Trust, encode
 from opencrust_gateway.limits import Rate
 from opencrust_gateway.pairing import Desk, Wire
 from opencrust_gateway.permissions import ROUTES, Need
 from simulators.web import RunningGateway, running_gateway
+from strangers import ask, audit, call, operator
 
 ANNA = PersonId(channel="telegram", account="bot", user="123")
 BOSS = PersonId(channel="telegram", account="bot", user="1")
@@ -58,29 +57,9 @@ async def desks(bus_server: BusServer) -> tuple[Bus, Bus, Bus]:
     return gateway, await bus_server.connect("channel-telegram"), await bus_server.connect("cli")
 
 
-async def call(
-    session: aiohttp.ClientSession, method: str, path: str, body: dict[str, Any] | None = None
-) -> tuple[int, Any]:
-    async with session.request(method, path, json=body) as answer:
-        return answer.status, await answer.json() if answer.content_type == "application/json" else None
-
-
-async def ask(bus: Bus, op: str, **fields: object) -> PairingReply:
-    asked = encode(PairingRequest.model_validate(fields))
-    return decode(PairingReply, (await bus.request(subjects.pair_req(bus.service, op), asked, timeout=20)).data)
-
-
-async def operator(bus: Bus, op: str, **fields: object) -> DeskReply:
-    asked = encode(DeskRequest.model_validate(fields))
-    return decode(DeskReply, (await bus.request(subjects.pair_req("cli", op), asked, timeout=20)).data)
-
-
-async def audit(bus: Bus) -> list[str]:
-    reader, found, after = StreamReader(bus, "AUDIT"), [], 0
-    while (message := await reader.next("audit.gateway", after=after)) is not None:
-        after = message.seq
-        found.append(json.loads(message.data)["event"])
-    return found
+async def events(gateway: Bus) -> list[str]:
+    """Names of the gateway's audit records."""
+    return [record["event"] for record in await audit(gateway)]
 
 
 # -- scopes
@@ -264,7 +243,7 @@ async def test_opencrust_15_8_a_thousand_wrong_codes_lock_the_sender_and_the_val
     assert set(outcomes) == {PairingOutcome.WRONG, PairingOutcome.LOCKED}
     assert outcomes[-1] is PairingOutcome.LOCKED
     assert (await operator(cli, "people")).people == []
-    assert (await audit(gateway)).count("pairing.locked") == 1
+    assert (await events(gateway)).count("pairing.locked") == 1
     other = PersonId(channel="telegram", account="bot", user="456")  # whom it was meant for
     assert (await ask(telegram, "redeem", person=other, code=code)).outcome is PairingOutcome.PAIRED
 
@@ -278,9 +257,9 @@ async def test_fifty_wrong_codes_of_many_senders_alarm_the_channel_once(desks: t
     assert channels["telegram"].alarm
     assert channels["telegram"].wrong_codes >= ALARM_AT
     assert not channels["discord"].alarm
-    events = await audit(gateway)
-    assert events.count("pairing.alarm") == 1
-    assert events.count("pairing.locked") <= ALARM_AT // MAX_TRIES
+    found = await events(gateway)
+    assert found.count("pairing.alarm") == 1
+    assert found.count("pairing.locked") <= ALARM_AT // MAX_TRIES
 
 
 async def test_a_lock_is_not_shaken_off(bus_server: BusServer, desks: tuple[Bus, Bus, Bus]) -> None:
