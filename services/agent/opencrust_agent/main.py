@@ -15,9 +15,12 @@ from opencrust_agent.admission import Admissions
 from opencrust_agent.approval_desk import ApprovalDesk
 from opencrust_agent.approvals import Approvals
 from opencrust_agent.demo import DemoModel
+from opencrust_agent.egress import Egress
 from opencrust_agent.leases import ProviderKeys
 from opencrust_agent.minds import Minds
 from opencrust_agent.models import Transport
+from opencrust_agent.plugins.desk import PluginDesk
+from opencrust_agent.plugins.plugins import Plugins
 from opencrust_agent.screen import Screen
 from opencrust_agent.stops import Stops
 from opencrust_agent.tools import ToolRegistry
@@ -56,7 +59,17 @@ async def run(context: Context) -> None:
         approvals = Approvals(bus)
         await ApprovalDesk(bus, approvals).start()
         stack.callback(context.spawn(approvals.sweep()).cancel)
-        tools = ToolRegistry()  # built-in tools and plugins add theirs here
+        egress = Egress()
+        plugins = Plugins(
+            bus, context.settings.state_dir, egress, credentials, detector.spans, assessor, context.environment
+        )
+        stack.push_async_callback(plugins.close)
+        await plugins.start()
+        plugin_desk = PluginDesk(bus, plugins)
+        stack.push_async_callback(plugin_desk.close)
+        await plugin_desk.start()
+        tools = ToolRegistry()  # built-in tools add theirs before the plugins, which take no name of theirs
+        tools.add(plugins.tools)
         turns = Turns(
             bus,
             lambda: minds.now,
@@ -77,6 +90,7 @@ async def run(context: Context) -> None:
             "refused": admissions.refused,
             "withheld": vetting.held,
             "tools": sorted(tools.now()),
+            "plugins": plugins.facts(),
             "calls": dict(turns.executor.calls),
             **minds.facts(),
         }

@@ -172,6 +172,7 @@ BUCKETS = (
     Bucket("approvals", max_bytes=32 * MiB, republish=("$KV.approvals.>", "evt.approvals.>")),
     Bucket("usage", max_bytes=64 * MiB),
     Bucket("plugins", max_bytes=16 * MiB, history=8, republish=("$KV.plugins.>", "evt.plugins.>")),
+    Bucket("plugindata", max_bytes=256 * MiB),
     Bucket("token", max_bytes=16 * MiB, republish=("$KV.token.>", "evt.token.>")),
     Bucket("index", max_bytes=32 * MiB, evict_oldest=True),
 )
@@ -325,7 +326,11 @@ def _identities() -> tuple[BusIdentity, ...]:
             Publish(subjects.wildcard(subjects.MSG_IN)),
             ReadLast("MEDIA", subjects.wildcard(subjects.MEDIA)),
             ReadLast("PLUGINS", subjects.wildcard(subjects.PLUGIN)),
-            *(grant(bucket, ">") for bucket in ("approvals", "usage", "plugins") for grant in (ReadKeys, WriteKeys)),
+            *(
+                grant(bucket, ">")
+                for bucket in ("approvals", "usage", "plugins", "plugindata")
+                for grant in (ReadKeys, WriteKeys)
+            ),
             *(Inspect(f"KV_{bucket}") for bucket in ("approvals", "usage", "plugins")),
             Serve(subjects.wildcard(subjects.CTL_APPROVALS), AGENT, "agent"),
             Serve(subjects.wildcard(subjects.CTL_PLUGINS), AGENT, "agent"),

@@ -31,6 +31,7 @@ from opencrust.contracts.messages import (
     Trust,
     Usage,
 )
+from opencrust.contracts.plugins import PluginRecord, PluginRequest, PluginsReply
 from opencrust.contracts.session import SessionView, Summary, Turn
 
 __all__ = [
@@ -52,6 +53,9 @@ __all__ = [
     "Malformed",
     "OutboundMessage",
     "Outcome",
+    "PluginRecord",
+    "PluginRequest",
+    "PluginsReply",
     "Receipt",
     "ReplyAddress",
     "Sender",

@@ -11,10 +11,26 @@ import opencrust
 from opencrust.bus import subjects
 from opencrust.bus.conf import rights_of
 from opencrust.bus.registry import IDENTITIES, STREAMS
-from opencrust.contracts import Approval, InboundMessage, OutboundMessage, Receipt, SessionView, TurnEvent
+from opencrust.contracts import (
+    Approval,
+    InboundMessage,
+    OutboundMessage,
+    PluginRecord,
+    Receipt,
+    SessionView,
+    TurnEvent,
+)
 from opencrust.contracts.base import Versioned
 
-MODELS: tuple[type[Versioned], ...] = (Approval, InboundMessage, OutboundMessage, Receipt, TurnEvent, SessionView)
+MODELS: tuple[type[Versioned], ...] = (
+    Approval,
+    InboundMessage,
+    OutboundMessage,
+    PluginRecord,
+    Receipt,
+    TurnEvent,
+    SessionView,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +57,7 @@ CHANNELS = (
     ChannelDoc(subjects.EVT_CFG, "The person's configuration for one service, whenever it changes."),
     ChannelDoc(subjects.EVT_ACCESS, "A person, the policy or the notices of a channel, whenever they change."),
     ChannelDoc(subjects.EVT_APPROVALS, "An approval was asked for, decided, or expired.", Approval),
-    ChannelDoc(subjects.EVT_PLUGINS, "A plugin was installed, granted, disabled or removed."),
+    ChannelDoc(subjects.EVT_PLUGINS, "A plugin was installed, granted, disabled or removed.", PluginRecord),
     ChannelDoc(subjects.EVT_TOKEN, "A token was made, changed or revoked."),
     ChannelDoc(subjects.CTL_STOP, "Stops the running turn of a conversation. Empty body."),
     ChannelDoc(subjects.CTL_DLQ, "Requests to the dead-letter mover: list, show, redrive."),
