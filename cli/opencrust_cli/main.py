@@ -41,6 +41,7 @@ FAMILIES = {
     "people": "people",
     "pair": "pair",
     "token": "tokens",
+    "plugins": "plugins",
     "vault": "vault",
     "audit": "audit",
     "dlq": "dlq",
