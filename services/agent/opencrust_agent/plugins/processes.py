@@ -195,7 +195,7 @@ class Processes:
             theirs.close()
         ours.setblocking(False)
         self._control = ours
-        ours.sendall(json.dumps([os.path.abspath(path) for path in sys.path if path]).encode() + b"\n")
+        ours.sendall(json.dumps(_import_path()).encode() + b"\n")
         try:
             async with asyncio.timeout(_START_SECONDS):
                 await self._line()
@@ -222,6 +222,10 @@ class Processes:
         if zygote is not None:
             zygote.kill()
             await asyncio.to_thread(zygote.wait)
+
+
+def _import_path() -> list[str]:
+    return [os.path.abspath(path) for path in sys.path if path]
 
 
 def _ending(status: int) -> str:
