@@ -50,6 +50,7 @@ class Processes:
         self._control: socket.socket | None = None
         self._lock = asyncio.Lock()
         self._compiling = asyncio.Lock()
+        self._closing: set[asyncio.Task[None]] = set()
         self.children: dict[int, Child] = {}
 
     @property
@@ -122,7 +123,7 @@ class Processes:
             return 0
         child.ended = True
         self.children.pop(child.pid, None)
-        child.writer.close()
+        self._hang_up(child)
         with contextlib.suppress(PluginFault):
             return int((await self._order({"do": "end", "pid": child.pid}))["status"])
         return 0
@@ -132,9 +133,18 @@ class Processes:
         async with self._lock:
             for child in self.children.values():
                 child.ended = True
-                child.writer.close()
+                self._hang_up(child)
             self.children.clear()
             await self._stop()
+        await asyncio.gather(*self._closing, return_exceptions=True)
+
+    def _hang_up(self, child: Child) -> None:
+        """Close our end, without waiting: whoever ends a child may be cancelled over it."""
+        child.writer.close()
+        closing = asyncio.create_task(child.writer.wait_closed())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+        closing.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     async def _fork(self, order: dict[str, Any], *descriptors: int) -> Child:
         ours, theirs = socket.socketpair()
