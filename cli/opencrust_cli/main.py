@@ -44,6 +44,7 @@ FAMILIES = {
     "plugins": "plugins",
     "vault": "vault",
     "audit": "audit",
+    "usage": "usage",
     "dlq": "dlq",
     "assess": "assess",
     "doctor": "doctor",

@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from opencrust.bus import Bus, BusError, subjects
 from opencrust.contracts import EventType, TurnEvent, encode
@@ -10,6 +10,15 @@ from opencrust.contracts import EventType, TurnEvent, encode
 FLUSH_SECONDS = 0.03
 """Deltas are gathered this long: a fast model sends hundreds in a second, and no eye follows them singly."""
 FLUSH_CHARACTERS = 1000
+
+
+class Watched(Protocol):
+    """Who shows the events of a turn: :class:`Live`, or a guard before it."""
+
+    async def send(self, type: EventType, text: str = "", data: dict[str, Any] | None = None) -> None: ...
+    async def delta(self, text: str) -> None: ...
+    async def reset(self) -> None: ...
+    def close(self) -> None: ...
 
 
 class Live:

@@ -16,14 +16,16 @@ from opencrust_agent.approval_desk import ApprovalDesk
 from opencrust_agent.approvals import Approvals
 from opencrust_agent.demo import DemoModel
 from opencrust_agent.egress import Egress
+from opencrust_agent.guard import Canary, Guard
+from opencrust_agent.guard.stage import GuardStage
 from opencrust_agent.leases import ProviderKeys
+from opencrust_agent.ledger import Ledger, Metered, MeteredTools, payer_of
 from opencrust_agent.minds import Minds
 from opencrust_agent.models import Transport
 from opencrust_agent.plugins.desk import PluginDesk
 from opencrust_agent.plugins.plugins import Plugins
 from opencrust_agent.screen import Screen
 from opencrust_agent.stops import Stops
-from opencrust_agent.tools import ToolRegistry
 from opencrust_agent.turn import Turns
 from opencrust_agent.vetting import Vetting
 
@@ -41,7 +43,8 @@ async def run(context: Context) -> None:
     async with AsyncExitStack() as stack:
         stack.push_async_callback(credentials.close)
         detector = LeakDetector()
-        context.redactor.add_detector(detector.spans)
+        guard = Guard(detector.spans, Canary())
+        context.redactor.add_detector(guard.spans)
         stack.callback(context.spawn(detector.follow(credentials)).cancel)
         transport = await stack.enter_async_context(Transport())
         demo = DemoModel(transport)
@@ -68,7 +71,8 @@ async def run(context: Context) -> None:
         plugin_desk = PluginDesk(bus, plugins)
         stack.push_async_callback(plugin_desk.close)
         await plugin_desk.start()
-        tools = ToolRegistry()  # built-in tools add theirs before the plugins, which take no name of theirs
+        ledger = Ledger(bus, lambda: minds.now.settings.budgets)
+        tools = MeteredTools(ledger)  # built-in tools add theirs before the plugins, which take no name of theirs
         tools.add(plugins.tools)
         turns = Turns(
             bus,
@@ -80,6 +84,8 @@ async def run(context: Context) -> None:
             approvals=approvals,
             vetting=vetting,
             redact=context.redactor.text,
+            guard=GuardStage(bus, guard, lambda: detector.longest),
+            meter=lambda model, message: Metered(model, ledger, lambda: minds.now.prices, payer_of(message)),
         )
         slots = minds.now.settings.slots
         drain = Drain(bus, AGENT_DURABLE, turns.run, slots=slots, owner=context.instance)
@@ -89,6 +95,8 @@ async def run(context: Context) -> None:
             "flagged": screen.flagged,
             "refused": admissions.refused,
             "withheld": vetting.held,
+            "guarded": dict(guard.findings),
+            "over_budget": ledger.refused,
             "tools": sorted(tools.now()),
             "plugins": plugins.facts(),
             "calls": dict(turns.executor.calls),

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from opencrust.config import AgentSettings, Provider, ProviderKind, Providers
 from opencrust_agent.demo import LABEL, MODEL
+from opencrust_agent.ledger.prices import Prices
 from opencrust_agent.models import Chain, Credential, CredentialSource, HttpModel, Model, Transport, endpoint
 from opencrust_agent.turn import Mind
 
@@ -15,6 +16,8 @@ HISTORY = 48_000
 DEMO_HISTORY = 2_000
 DEMO_MAX_TOKENS = 256
 REFERENCE = "vault:"
+AT_HOME = (ProviderKind.DEMO, ProviderKind.OLLAMA, ProviderKind.VLLM, ProviderKind.LMSTUDIO)
+"""Kinds that run on the person's own machine: they cost nothing."""
 
 Lease = Callable[[str], Awaitable[Credential]]
 """Fetches a credential by its name in the vault."""
@@ -37,9 +40,12 @@ def make_mind(
         plain = settings.model_copy(
             update={"instructions": "", "persona": ""}
         )  # the demo brings its own: it follows no other
-        return Mind(demo, plain, DEMO_MAX_TOKENS, DEMO_HISTORY, lambda _: LABEL)
+        return Mind(
+            demo, plain, DEMO_MAX_TOKENS, DEMO_HISTORY, lambda _: LABEL, Prices(settings.budgets, (demo.provider,))
+        )
     limit = max(provider.max_tokens for provider in providers.providers)
-    return Mind(Chain(models), settings, limit, HISTORY, _label)
+    free = [demo.provider, *(provider.name for provider in providers.providers if provider.kind in AT_HOME)]
+    return Mind(Chain(models), settings, limit, HISTORY, _label, Prices(settings.budgets, free))
 
 
 def _label(model: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from opencrust.bus.drain import Checkpoint
 from opencrust.contracts import Approval, ApprovalCard, CallState, InboundMessage, Journal, JournalCall, SessionView
 from opencrust.contracts.messages import now
-from opencrust_agent.live import Live
+from opencrust_agent.live import Watched
 from opencrust_agent.policy import Circumstances, Policy
 from opencrust_agent.provenance import Words
 from opencrust_agent.tools import Tool
@@ -30,10 +30,12 @@ class Setting:
     vouched: list[str]
     session: SessionView
     """As it will be after the turn, but for what stands here beside it."""
-    live: Live
+    live: Watched
     checkpoint: Checkpoint
     words: Words = field(default_factory=lambda: Words(""))
     """What the person said himself."""
+    trusted: bool = False
+    """Whether the message is its author's own: what he names in it counts as his wish."""
     may_ask: bool = True
     """Whether the session has room for another turn that waits."""
     stop: asyncio.Event = field(default_factory=asyncio.Event)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from opencrust.contracts import Finish, Usage
 from opencrust.telemetry import genai
 from opencrust_agent.demo import DemoModel
-from opencrust_agent.live import Live
+from opencrust_agent.live import Watched
 from opencrust_agent.models import (
     Attempt,
     Completion,
@@ -41,6 +41,7 @@ _SENTENCES = {
     ErrorKind.PROTOCOL: "the model provider answered in a way that I could not read.",
     ErrorKind.CONTEXT_WINDOW: "this conversation is too long for the model. Start a new one.",
     ErrorKind.REFUSED: "the model provider declined to answer this.",
+    ErrorKind.BUDGET: "today's budget is used up. An operator may raise it (agent.budgets in the configuration).",
     ErrorKind.BAD_REQUEST: "the model provider did not accept the request. Is the model's name right?",
 }
 
@@ -57,7 +58,7 @@ class Answer:
     """What the model said, whole, where it asks for tools: they may be run."""
 
 
-async def think(model: Model, request: Request, live: Live, stop: asyncio.Event) -> Answer:
+async def think(model: Model, request: Request, live: Watched, stop: asyncio.Event) -> Answer:
     """Ask ``model``. Never raises for what a provider does: a failure is an answer that says what to do."""
     answer = Answer(model=model.model)
     if stop.is_set():
@@ -83,11 +84,13 @@ async def think(model: Model, request: Request, live: Live, stop: asyncio.Event)
 
 
 def _explained(error: ModelError) -> str:
-    """A sentence of ours: what a provider says may hold anything. The demo's own words are ours."""
+    """A sentence of ours: what a provider says may hold anything. The demo's own words are ours, and the ledger's."""
+    if error.kind is ErrorKind.BUDGET:
+        return f"{error.message}. It is counted anew tomorrow (UTC); an operator may raise it."
     return error.message if error.provider == DemoModel.provider else _SENTENCES[error.kind]
 
 
-async def _ask(model: Model, request: Request, live: Live, answer: Answer) -> None:
+async def _ask(model: Model, request: Request, live: Watched, answer: Answer) -> None:
     with genai.chat(model.model, provider=model.provider) as span:
         async with aclosing(model.stream(request)) as events:
             async for event in events:

@@ -27,8 +27,10 @@ from opencrust_agent.assess import Verdict
 from opencrust_agent.authorise import Refused, authorise, salvage
 from opencrust_agent.commands import Command, Commands, parse
 from opencrust_agent.compose import compose
-from opencrust_agent.executor import CallGuard, Executor
+from opencrust_agent.executor import Executor
+from opencrust_agent.guard.stage import GuardStage
 from opencrust_agent.label import new_boundary
+from opencrust_agent.ledger.prices import Prices
 from opencrust_agent.live import Live
 from opencrust_agent.loop import Pause, loop
 from opencrust_agent.models import Message, Model, Request, ToolSpec
@@ -52,8 +54,8 @@ MAX_ATTEMPTS = 6
 NOTHING_TO_READ = "I can read only text so far, and there is none in this message."
 TRUSTED = (Trust.OWNER, Trust.USER)
 
-Guard = Callable[[Answer, InboundMessage], Awaitable[Answer]]
-"""The last stage: what may leave the house. Gives the answer back, changed where it must be."""
+Meter = Callable[[Model, InboundMessage], Model]
+"""Puts a model on the account of a message's sender."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class Mind:
     """Characters of earlier turns that the model is shown."""
     label: Callable[[str], str]
     """How a person is told which model answered."""
+    prices: Prices
 
 
 class Turns:
@@ -83,9 +86,9 @@ class Turns:
         tools: ToolRegistry,
         approvals: Approvals,
         vetting: Vetting,
-        guard: Guard | None = None,
-        call_guard: CallGuard | None = None,
         redact: Callable[[str], str] | None = None,
+        guard: GuardStage | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self._bus = bus
         self._admissions = admissions
@@ -96,7 +99,8 @@ class Turns:
         self._approvals = approvals
         self._vetting = vetting
         self._guard = guard
-        self.executor = Executor(vetting, call_guard, redact)
+        self._meter = meter
+        self.executor = Executor(vetting, guard.call if guard is not None else None, redact)
         self._resuming = Resuming(bus, approvals, self.executor)
         self._commands = Commands(
             approvals, lambda: mind().settings.policy.requester_may_approve, lambda: _state(mind())
@@ -195,21 +199,24 @@ class Turns:
             with self._stops.watch(work.channel, work.conv, stored) as stop:
                 setting = self._setting(message, work, session, journal, live, trusted=trusted)
                 setting.stop = stop
+                if self._guard is not None:
+                    setting.live = self._guard.live(setting)
                 if prepare is not None and not await prepare(setting):
                     return suspended(session, said, Answer(), setting)
                 setting.words = self._words(setting, trusted=trusted)
-                await live.send(EventType.STARTED)
+                await setting.live.send(EventType.STARTED)
+                model = self._meter(mind.model, message) if self._meter is not None else mind.model
                 setting.session = await summarised(
-                    mind.model, session, history=mind.history, boundary=setting.journal.boundary
+                    model, session, history=mind.history, boundary=setting.journal.boundary
                 )
-                outcome = await loop(mind.model, partial(self._compose, mind, message, setting), self.executor, setting)
+                outcome = await loop(model, partial(self._compose, mind, message, setting), self.executor, setting)
                 session = setting.session
                 if isinstance(outcome, Pause):
                     return await self._pause(session, said, outcome.answer, setting)
                 outcome.model = mind.label(outcome.model)
                 if self._guard is not None:
-                    outcome = await self._guard(outcome, message)
-                await live.send(EventType.FINISHED, data={"finish": outcome.finish})
+                    outcome = await self._guard.reply(outcome, setting)
+                await setting.live.send(EventType.FINISHED, data={"finish": outcome.finish})
                 return answered(
                     session.model_copy(update={"tainted": setting.tainted, "vouched": setting.vouched}), said, outcome
                 )
@@ -238,6 +245,7 @@ class Turns:
             vouched=list(session.vouched),
             live=live,
             session=session,
+            trusted=trusted,
             checkpoint=work.checkpoint,
             may_ask=room and sum(waiting.size() for waiting in session.suspended) < MAX_SUSPENDED_BYTES,
         )
@@ -260,10 +268,11 @@ class Turns:
         journal: tuple[Message, ...],
         tools: tuple[ToolSpec, ...],
     ) -> Request:
+        instructions = mind.settings.whole_instructions
         return compose(
             message,
             setting.session,
-            instructions=mind.settings.whole_instructions,
+            instructions=instructions if self._guard is None else self._guard.instructions(instructions),
             max_tokens=mind.max_tokens,
             history=mind.history,
             boundary=setting.journal.boundary,
@@ -278,6 +287,8 @@ class Turns:
         for approval in setting.questions():
             await self._approvals.ask(approval)
         await setting.live.send(EventType.FINISHED, data={"finish": Finish.COMPLETE})
+        if self._guard is not None:
+            answer = await self._guard.reply(answer, setting)
         answer.model = self._mind().label(answer.model)
         return suspended(session, said, answer, setting)
 

@@ -7,8 +7,11 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from opencrust.config.budgets import BudgetSettings
 from opencrust.config.channels import PLATFORMS, ChannelSettings
+from opencrust.config.egress import EgressSettings
 from opencrust.config.policy import PolicySettings
+from opencrust.config.workspace import WorkspaceSettings
 from opencrust.contracts.base import explain
 from opencrust.credentials.references import PlainSecret, find_plain_secrets
 from opencrust.identity.files import make_private_directory, write_private
@@ -78,6 +81,12 @@ class AgentSettings(_Strict):
     """Conversations that one agent process works on at the same time."""
     policy: PolicySettings = PolicySettings()
     """What tools may do, and who is asked."""
+    budgets: BudgetSettings = BudgetSettings()
+    """What may be spent in a day."""
+    egress: EgressSettings = EgressSettings()
+    """Where tools may connect to besides the public internet."""
+    workspace: WorkspaceSettings = WorkspaceSettings()
+    """How much the agent's files may be."""
 
     @property
     def whole_instructions(self) -> str:

@@ -30,6 +30,8 @@ class LeakDetector:
 
     def __init__(self) -> None:
         self._known: FingerprintSet | None = None
+        self.longest = 0
+        """Characters of the longest form that is looked for."""
 
     @property
     def watches(self) -> bool:
@@ -43,6 +45,7 @@ class LeakDetector:
     def update(self, known: FingerprintSet) -> None:
         """Use these from now on."""
         self._known = known
+        self.longest = max((item.length for item in known.fingerprints), default=0)
 
     async def follow(self, credentials: Credentials) -> None:
         """Get the fingerprints and keep them fresh, for ever. A vault that is away or refuses is asked again."""

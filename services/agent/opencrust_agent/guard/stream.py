@@ -7,11 +7,12 @@ follows at once. A watcher sees the answer a few words late; the reply itself is
 
 import re
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from opencrust.contracts import EventType
 from opencrust_agent.guard.guard import Guard
 from opencrust_agent.guard.links import Named
+from opencrust_agent.live import Watched
 
 HOLD = 256
 """Characters that are held back at least."""
@@ -24,17 +25,8 @@ _DATA = re.compile(r"(?:[0-9A-Fa-f]{1,8}[\s,;:]+)+\Z")
 """Numbers one after the other, perhaps of something spelled out: shown when they have ended."""
 
 
-class Watched(Protocol):
-    """Who is shown the events of a turn: :class:`opencrust_agent.live.Live`."""
-
-    async def send(self, type: EventType, text: str = "", data: dict[str, Any] | None = None) -> None: ...
-    async def delta(self, text: str) -> None: ...
-    async def reset(self) -> None: ...
-    def close(self) -> None: ...
-
-
 class GuardedLive:
-    """Stands before a :class:`Watched` and is one.
+    """Stands before a :class:`opencrust_agent.live.Watched` and is one.
 
     Args:
         named: what was named in the turn so far; asked at every look.

@@ -24,6 +24,8 @@ class ErrorKind(StrEnum):
     BAD_REQUEST = "bad_request"
     CONTEXT_WINDOW = "context_window"
     REFUSED = "refused"
+    BUDGET = "budget"
+    """Ours: a limit of the ledger has no room for the request, which was not sent."""
 
 
 RETRYABLE = frozenset(
