@@ -15,8 +15,8 @@ USAGE = """\
 Show what was spent: tokens, money where the price is known, tool calls, and time at work; by day (UTC), model, tool,
 user and channel, and the limits.
 
-Limits are set in OPENCRUST_HOME/config/config.json, under agent.budgets; docs/usage.md shows how. A limit of 0 is nothing
-at all: then no model is asked.
+Limits are set in OPENCRUST_HOME/config/config.json, under agent.budgets; docs/usage.md shows how. A limit of 0 is
+nothing at all: then no model is asked.
 
 exit codes: 0 shown · 1 failed · 3 OpenCrust is not running"""
 

@@ -84,7 +84,7 @@ async def run(context: Context) -> None:
             approvals=approvals,
             vetting=vetting,
             redact=context.redactor.text,
-            guard=GuardStage(bus, guard, lambda: detector.longest),
+            guard=GuardStage(bus, guard, lambda: (detector.longest, detector.longest_spaced)),
             meter=lambda model, message: Metered(model, ledger, lambda: minds.now.prices, payer_of(message)),
         )
         slots = minds.now.settings.slots

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from opencrust.config import AgentSettings, Provider, ProviderKind, Providers
-from opencrust_agent.demo import LABEL, MODEL
+from opencrust_agent.demo import LABEL, MODEL, DemoModel
 from opencrust_agent.ledger.prices import Prices
 from opencrust_agent.models import Chain, Credential, CredentialSource, HttpModel, Model, Transport, endpoint
 from opencrust_agent.turn import Mind
@@ -41,10 +41,10 @@ def make_mind(
             update={"instructions": "", "persona": ""}
         )  # the demo brings its own: it follows no other
         return Mind(
-            demo, plain, DEMO_MAX_TOKENS, DEMO_HISTORY, lambda _: LABEL, Prices(settings.budgets, (demo.provider,))
+            demo, plain, DEMO_MAX_TOKENS, DEMO_HISTORY, lambda _: LABEL, Prices(settings.budgets, (DemoModel.provider,))
         )
     limit = max(provider.max_tokens for provider in providers.providers)
-    free = [demo.provider, *(provider.name for provider in providers.providers if provider.kind in AT_HOME)]
+    free = [DemoModel.provider, *(provider.name for provider in providers.providers if provider.kind in AT_HOME)]
     return Mind(Chain(models), settings, limit, HISTORY, _label, Prices(settings.budgets, free))
 
 

@@ -10,13 +10,14 @@ person's word ends with the question and is *suspended*; the answer wakes it up 
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from opencrust.bus import Bus
 from opencrust.bus.deadletter import bury
 from opencrust.bus.drain import Work
 from opencrust.config import AgentSettings
+from opencrust.config.budgets import BudgetSettings
 from opencrust.contracts import EventType, Finish, InboundMessage, Journal, SessionView, Source, Trust
 from opencrust.contracts.journal import MAX_SUSPENDED, MAX_SUSPENDED_BYTES
 from opencrust.contracts.session import MIN_KEEP_SECONDS
@@ -69,7 +70,7 @@ class Mind:
     """Characters of earlier turns that the model is shown."""
     label: Callable[[str], str]
     """How a person is told which model answered."""
-    prices: Prices
+    prices: Prices = field(default_factory=lambda: Prices(BudgetSettings()))
 
 
 class Turns:

@@ -23,6 +23,8 @@ _LONGEST_PAUSE = 30.0
 _REFRESH = 3600.0
 """Seconds. Notices come at once; this finds what changed while nobody could be told."""
 _DENIED_PAUSE = 600.0
+_PHRASE = 256
+"""A value with spaces that is longer is a key of many lines, no passphrase."""
 
 
 class LeakDetector:
@@ -32,6 +34,8 @@ class LeakDetector:
         self._known: FingerprintSet | None = None
         self.longest = 0
         """Characters of the longest form that is looked for."""
+        self.longest_spaced = 0
+        """The same of passphrases: forms with white space, keys of many lines left out."""
 
     @property
     def watches(self) -> bool:
@@ -45,7 +49,9 @@ class LeakDetector:
     def update(self, known: FingerprintSet) -> None:
         """Use these from now on."""
         self._known = known
-        self.longest = max((item.length for item in known.fingerprints), default=0)
+        lengths = [(item.length, item.spaced) for item in known.fingerprints]
+        self.longest = max((length for length, _ in lengths), default=0)
+        self.longest_spaced = max((length for length, spaced in lengths if spaced and length <= _PHRASE), default=0)
 
     async def follow(self, credentials: Credentials) -> None:
         """Get the fingerprints and keep them fresh, for ever. A vault that is away or refuses is asked again."""

@@ -51,7 +51,7 @@ class Guard:
     """
 
     def __init__(self, secrets: Detector, canary: Canary) -> None:
-        self._secrets = secrets
+        self.secrets = secrets
         self.canary = canary
         self.findings: Counter[str] = Counter()
         """All that was found so far, by kind: for status."""
@@ -69,7 +69,7 @@ class Guard:
         """What a tool call would give away. Anything found: the call is not made."""
         texts = list(_texts(arguments))
         joined = "\n".join(texts)  # also a secret in pieces over several arguments, as the views squeeze it
-        secrets, canaries = len(find(joined, self._secrets)), len(self._canaries(joined))
+        secrets, canaries = len(find(joined, self.secrets)), len(self._canaries(joined))
         found = ((Kind.SECRET, secrets), (Kind.CANARY, canaries))
         return self._counted(Guarded("", tuple(Finding(kind, count) for kind, count in found if count))).findings
 
@@ -87,13 +87,13 @@ class Guard:
 
     def spans(self, text: str) -> list[Span]:
         """A detector for :class:`opencrust.telemetry.Redactor`: logs and traces."""
-        return merged([*find(text, self._secrets), *self._canaries(text)])
+        return merged([*find(text, self.secrets), *self._canaries(text)])
 
     def _canaries(self, text: str) -> list[Span]:
         return find(text, self.canary.spans)
 
     def _hidden(self, text: str) -> tuple[str, int]:
-        spans = find(text, self._secrets)
+        spans = find(text, self.secrets)
         return hide(text, spans), len(spans)
 
     def _counted(self, guarded: Guarded) -> Guarded:

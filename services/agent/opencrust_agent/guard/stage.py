@@ -26,10 +26,10 @@ class GuardStage:
     """One per process.
 
     Args:
-        longest: characters of the longest form of a secret that is looked for.
+        longest: characters of the longest form of a secret, and of the longest that has spaces in it.
     """
 
-    def __init__(self, bus: Bus, guard: Guard, longest: Callable[[], int] = lambda: 0) -> None:
+    def __init__(self, bus: Bus, guard: Guard, longest: Callable[[], tuple[int, int]] = lambda: (0, 0)) -> None:
         self._bus = bus
         self._guard = guard
         self._longest = longest

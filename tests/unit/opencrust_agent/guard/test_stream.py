@@ -15,6 +15,7 @@ CANARY = Canary()
 KNOWN = fingerprints()
 GUARD = Guard(KNOWN.spans, CANARY)
 LONGEST = max(item.length for item in KNOWN.fingerprints)
+SPACED = max(item.length for item in KNOWN.fingerprints if item.spaced)
 FILL = "some words before it, so that the newest characters are not all there is, and the answer goes on. " * 5
 
 
@@ -42,7 +43,7 @@ class Watcher:
 
 async def stream(text: str, sizes: list[int], *, tainted: bool = False) -> Watcher:
     watcher = Watcher()
-    live = GuardedLive(watcher, GUARD, Named, lambda: tainted, lambda: LONGEST)
+    live = GuardedLive(watcher, GUARD, Named, lambda: tainted, lambda: (LONGEST, SPACED))
     at = 0
     for number in range(len(text)):
         size = sizes[number % len(sizes)]
@@ -103,6 +104,22 @@ async def test_text_is_shown_while_it_comes_and_a_reset_forgets_it() -> None:
     await live.reset()
     await live.send(EventType.FINISHED)
     assert watcher.shown == ""
+
+
+async def test_plain_words_are_shown_at_once() -> None:
+    watcher = Watcher()
+    live = GuardedLive(watcher, GUARD, Named, lambda: False, lambda: (LONGEST, 0))
+    await live.delta("Grüße aus der ")
+    assert watcher.shown == "Grüße aus der "
+    await live.delta("Küche, the key is sk-proj-A8")
+    assert "sk-" not in watcher.shown
+
+
+async def test_a_passphrase_of_plain_words_does_not_slip_out() -> None:
+    for sizes in ([1], [6, 11]):
+        watcher = await stream(FILL + SECRETS["3"] + " and so on it goes. " + FILL, sizes)
+        assert "horse battery" not in watcher.ever
+        assert watcher.shown.rstrip().endswith("goes on.")
 
 
 async def test_an_event_is_guarded_too() -> None:
