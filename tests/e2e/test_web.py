@@ -1,22 +1,16 @@
 """The web app in a real browser, on a real gateway and bus."""
 
 import asyncio
-import os
-import shutil
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from playwright.async_api import Browser, expect
 
+from browser import CONTRAST, chromium, needs_chromium, open_page, say, shoot, sign_in
 from harness import BusServer
 from simulators.web import RunningGateway, running_gateway
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-SHOTS = os.environ.get("OPENCRUST_SHOTS")
-"""A directory for screenshots, for whoever wants to look at them."""
+pytestmark = needs_chromium
 
 MARKDOWN = """\
 A **sourdough starter** is flour and water in which *wild yeast* and lactic acid bacteria live together.
@@ -56,36 +50,9 @@ async def gateway(bus_server: BusServer) -> AsyncIterator[RunningGateway]:
 
 
 @pytest.fixture
-async def browser(tmp_path: Path) -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as browser:
         yield browser
-        await browser.close()
-
-
-async def open_page(browser: Browser, **options: object) -> tuple[BrowserContext, Page, list[str]]:
-    """A fresh profile with a page, and the list that collects what went wrong in it."""
-    context = await browser.new_context(**options)  # type: ignore[arg-type]
-    page = await context.new_page()
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
-    return context, page, faults
-
-
-async def sign_in(page: Page, gateway: RunningGateway) -> None:
-    await page.goto(f"{gateway.url}/login#ticket={await gateway.ticket()}")
-    await expect(page.locator("#state")).to_have_text("Connected")
-
-
-async def say(page: Page, text: str) -> None:
-    await page.locator("#text").fill(text)
-    await page.keyboard.press("Enter")
-
-
-async def shoot(page: Page, name: str) -> None:
-    if SHOTS:
-        await page.screenshot(path=f"{SHOTS}/{name}.png")
 
 
 async def test_a_login_link_leads_to_the_chat_and_works_once(gateway: RunningGateway, browser: Browser) -> None:
@@ -114,7 +81,7 @@ async def test_the_chat_page_wants_a_session(gateway: RunningGateway, browser: B
 
 async def test_an_answer_streams_in_and_stays(gateway: RunningGateway, browser: Browser) -> None:
     _, page, faults = await open_page(browser)
-    await sign_in(page, gateway)
+    await sign_in(page, gateway.url, await gateway.ticket())
     gateway.agent.hold.clear()
     gateway.agent.model = "tiny offline demo model"
     await say(page, "hello there")
@@ -132,7 +99,7 @@ async def test_an_answer_streams_in_and_stays(gateway: RunningGateway, browser: 
 
 async def test_stop_reaches_the_agent(gateway: RunningGateway, browser: Browser) -> None:
     _, page, _ = await open_page(browser)
-    await sign_in(page, gateway)
+    await sign_in(page, gateway.url, await gateway.ticket())
     gateway.agent.hold.clear()
     await say(page, "go on for ever")
     await expect(page.locator(".reply.live .prose")).to_have_text("echo:")
@@ -149,7 +116,7 @@ async def test_nothing_in_a_message_becomes_markup(gateway: RunningGateway, brow
     _, page, _ = await open_page(browser)
     outside: list[str] = []
     page.on("request", lambda request: outside.append(request.url) if "example" in request.url else None)
-    await sign_in(page, gateway)
+    await sign_in(page, gateway.url, await gateway.ticket())
     gateway.agent.answer = lambda message: HOSTILE
     await say(page, HOSTILE)
     prose = page.locator(".reply .prose")
@@ -170,7 +137,7 @@ async def test_the_page_finds_back_after_the_bus_was_away(
     gateway: RunningGateway, browser: Browser, bus_server: BusServer
 ) -> None:
     _, page, _ = await open_page(browser)
-    await sign_in(page, gateway)
+    await sign_in(page, gateway.url, await gateway.ticket())
     await say(page, "one")
     await expect(page.locator(".reply .prose")).to_have_text("echo: one")
     bus_server.restart()
@@ -181,7 +148,7 @@ async def test_the_page_finds_back_after_the_bus_was_away(
 
 async def test_a_second_tab_sees_what_the_first_says(gateway: RunningGateway, browser: Browser) -> None:
     context, page, _ = await open_page(browser)
-    await sign_in(page, gateway)
+    await sign_in(page, gateway.url, await gateway.ticket())
     other = await context.new_page()
     await other.goto(gateway.url)
     await expect(other.locator("#state")).to_have_text("Connected")
@@ -194,7 +161,7 @@ async def test_a_second_tab_sees_what_the_first_says(gateway: RunningGateway, br
 
 async def test_conversations_are_kept_apart(gateway: RunningGateway, browser: Browser) -> None:
     _, page, _ = await open_page(browser)
-    await sign_in(page, gateway)
+    await sign_in(page, gateway.url, await gateway.ticket())
     await say(page, "about bread")
     await expect(page.locator(".reply .prose")).to_have_text("echo: about bread")
     await page.locator("#new").click()
@@ -209,7 +176,7 @@ async def test_conversations_are_kept_apart(gateway: RunningGateway, browser: Br
 
 async def test_signing_out_ends_the_session_everywhere(gateway: RunningGateway, browser: Browser) -> None:
     context, page, _ = await open_page(browser)
-    await sign_in(page, gateway)
+    await sign_in(page, gateway.url, await gateway.ticket())
     other = await context.new_page()
     await other.goto(gateway.url)
     await expect(other.locator("#state")).to_have_text("Connected")
@@ -230,13 +197,14 @@ async def test_it_fits_the_screen(
     await page.goto(f"{gateway.url}/login")
     await expect(page.locator("#link")).to_be_focused()
     await shoot(page, f"login-{name}")
-    await sign_in(page, gateway)
+    await sign_in(page, gateway.url, await gateway.ticket())
     await expect(page.locator(".welcome")).to_be_visible()
     await shoot(page, f"welcome-{name}")
     gateway.agent.answer = lambda message: MARKDOWN if "starter" in message.text else f"echo: {message.text}"
     gateway.agent.model = "tiny offline demo model"
     await say(page, "How do I keep a sourdough starter alive?")
     await expect(page.locator(".about")).to_be_visible()
+    assert await page.evaluate(CONTRAST) == []
     await page.locator("#log").evaluate("log => log.scrollTo(0, 0)")
     await shoot(page, f"chat-{name}")
     gateway.agent.hold.clear()

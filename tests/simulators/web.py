@@ -13,11 +13,14 @@ from aiohttp import web
 from harness import BusServer, free_port
 from opencrust.access import ALL_SCOPES, Scope, TokenRecord, mint_bearer, mint_ticket
 from opencrust.access.tokenstore import TokenStore
-from opencrust.bus import Bus, KeyExists, subjects
+from opencrust.bus import Bus, KeyExists, Message, subjects
 from opencrust.bus.errors import BusError
 from opencrust.contracts import (
     Approval,
     ApprovalCard,
+    ApprovalsReply,
+    ApprovalState,
+    Decision,
     EventType,
     Finish,
     InboundMessage,
@@ -51,10 +54,13 @@ class EchoAgent:
         self.answer: Callable[[InboundMessage], str] = lambda message: f"echo: {message.text}"
         self.seen: list[InboundMessage] = []
         self.stops: list[str] = []
+        self.approvals: list[Approval] = []
+        self.decisions: list[Decision] = []
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         await self._bus.subscribe(subjects.wildcard(subjects.CTL_STOP), self._stop)
+        await self._bus.subscribe(subjects.wildcard(subjects.CTL_APPROVALS), self._approvals, queue="agent")
         self._task = asyncio.create_task(self._work())
 
     async def close(self) -> None:
@@ -64,6 +70,16 @@ class EchoAgent:
 
     async def _stop(self, message: object) -> None:
         self.stops.append(getattr(message, "subject", ""))
+
+    async def _approvals(self, message: Message) -> None:
+        found = self.approvals
+        if message.subject.endswith(".decide"):
+            word = decode(Decision, message.data)
+            self.decisions.append(word)
+            state = ApprovalState.APPROVED if word.approve else ApprovalState.DENIED
+            found = [one.model_copy(update={"state": state}) for one in self.approvals if one.card.id == word.id]
+            self.approvals = [one for one in self.approvals if one.card.id != word.id]
+        await self._bus.respond(message, encode(ApprovalsReply(approvals=found)))
 
     async def _work(self) -> None:
         consumer = self._bus.consumer("MSG_IN", "agent")
@@ -174,6 +190,11 @@ class RunningGateway:
             yield session
 
 
+async def _names() -> list[dict[str, object]]:
+    """What a vault would tell an observer."""
+    return [{"name": "provider.sim.api_key", "version": 2, "created": 0, "expires": None, "readers": ["agent"]}]
+
+
 @asynccontextmanager
 async def running_gateway(
     server: BusServer, *, limits: Limits | None = None, port: int | None = None, answering: bool = True
@@ -181,7 +202,7 @@ async def running_gateway(
     """A gateway and an EchoAgent on `server`, stopped afterwards. `answering` False: another one's agent answers."""
     bus, agent_bus = await server.connect("gateway"), await server.connect("agent")
     settings = GatewaySettings(port=port or free_port(), limits=limits or Limits())
-    gateway = Gateway(bus, settings)
+    gateway = Gateway(bus, settings, names=_names)
     await gateway.start()
     agent = EchoAgent(agent_bus)
     if answering:

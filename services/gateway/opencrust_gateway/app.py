@@ -35,6 +35,7 @@ from opencrust_gateway.plugins import PluginDesk
 from opencrust_gateway.record import Record
 from opencrust_gateway.settings import GatewaySettings
 from opencrust_gateway.tokens import Tokens
+from opencrust_gateway.vault import Names, VaultDesk
 from opencrust_gateway.websocket import Sockets
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,10 @@ _BY_ROUTE = {(route.method, route.path): route for route in ROUTES}
 class Gateway:
     """All parts of the gateway over one bus connection."""
 
-    def __init__(self, bus: Bus, settings: GatewaySettings, spawn: Spawn = asyncio.create_task) -> None:
+    def __init__(
+        self, bus: Bus, settings: GatewaySettings, spawn: Spawn = asyncio.create_task, *, names: Names | None = None
+    ) -> None:
+        """``names``: asks the vault for the names of all credentials."""
         self._bus = bus
         self._settings = settings
         self._tokens = TokenStore(bus)
@@ -59,6 +63,7 @@ class Gateway:
         self._attachments = Attachments(bus, settings.limits)
         self._approvals = ApprovalDesk(bus, settings.limits)
         self._desk = Desk(bus)
+        self._vault = VaultDesk(names)
         self._news = ApprovalNews(bus)
         self._sockets = Sockets(
             self._hub,
@@ -149,6 +154,7 @@ class Gateway:
             ("POST", "/v1/plugins/{name}/enable"): plugins.enable,
             ("POST", "/v1/plugins/{name}/disable"): plugins.disable,
             ("DELETE", "/v1/plugins/{name}"): plugins.remove,
+            ("GET", "/v1/vault"): self._vault.list,
             ("GET", "/v1/audit"): AuditDesk(self._bus).page,
             ("GET", "/v1/settings"): ConfigurationDesk(self._bus, self._settings).show,
         }

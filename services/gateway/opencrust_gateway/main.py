@@ -29,7 +29,7 @@ async def run(context: service.Context) -> None:
     credentials = Credentials(context.bus, context.identity)
     detector = LeakDetector()
     context.redactor.add_detector(detector.spans)
-    gateway = Gateway(context.bus, settings, context.spawn)
+    gateway = Gateway(context.bus, settings, context.spawn, names=credentials.names)
     context.facts = gateway.facts
     runner = web.AppRunner(
         gateway.app(), access_log=None, keepalive_timeout=IDLE_SECONDS, shutdown_timeout=SHUTDOWN_SECONDS

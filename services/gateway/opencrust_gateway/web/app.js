@@ -1,5 +1,10 @@
-// The chat page: the parts, wired.
+// The app: the chat, wired, and the pages beside it. An address is `#/people` and the like, or `#/c/<conversation>`.
 
+import { get } from "./api.js";
+import { decide } from "./approvals.js";
+import { Attached } from "./attached.js";
+import { h, icon } from "./dom.js";
+import { PAGES, Shelf, pageOf } from "./pages.js";
 import { Link, RequestError } from "./socket.js";
 import * as store from "./store.js";
 import { Turns } from "./turns.js";
@@ -7,21 +12,112 @@ import { View } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
 const KEYS = "Enter sends · Shift+Enter starts a new line · Esc stops";
+const HERE = "#/c/";
 const turns = new Turns();
+const attached = new Attached({ list: $("attached"), input: $("files"), onChange: controls, onProblem: (text) => toast(text, "bad") });
+const shelf = new Shelf($("page-column"), toast, look);
 let current = store.conversations()[0]?.name ?? "main";
 let opening = 0;
+let waiting = 0;
 
-const view = new View({ log: $("log"), column: $("column"), latest: $("latest"), onIdea: (text) => send(text) });
+const view = new View({ log: $("log"), column: $("column"), latest: $("latest"), onIdea: (text) => send(text), onDecision: decided });
 const link = new Link({
   onReady(hello) {
     state("here", "Connected");
     $("who").textContent = hello.owner;
-    open();
+    begin();
   },
   onEvent: take,
   onAway: () => state("away", "Reconnecting…"),
   onSignedOut: () => location.replace("/login"),
 });
+
+async function begin() {
+  open();
+  const { scopes } = await get("/v1/session").catch(() => ({ scopes: [] }));
+  shelf.scopes = new Set(scopes);
+  view.mayApprove = shelf.scopes.has("approve");
+  pages();
+  shelf.reload(); // it was perhaps drawn before we knew what this person may do
+  look();
+  if (shelf.scopes.has("read")) {
+    const { conversations } = await get("/v1/conversations").catch(() => ({ conversations: [] }));
+    store.merge(conversations);
+    list();
+  }
+}
+
+// -- addresses
+
+function route() {
+  const page = pageOf(location.hash) ?? null;
+  $("page").hidden = page === null;
+  for (const part of ["log", "bottom"]) {
+    $(part).hidden = page !== null;
+  }
+  shelf.show(page);
+  if (page === null) {
+    const named = location.hash.startsWith(HERE) ? decodeURIComponent(location.hash.slice(HERE.length)) : current;
+    if (named && named !== current) {
+      choose(named);
+    }
+  } else {
+    $("page").scrollTop = 0;
+  }
+  menu(false);
+  list();
+  pages();
+}
+
+function go(name) {
+  const to = HERE + encodeURIComponent(name);
+  if (location.hash !== to) {
+    history.pushState(null, "", to); // no event follows: the page is drawn now, so that it can take the focus
+  }
+  route();
+  $("text").focus();
+}
+
+function pages() {
+  const page = pageOf(location.hash);
+  if (page) {
+    $("title").textContent = page.name;
+  }
+  document.title = page ? `${page.name} · OpenCrust` : "OpenCrust";
+  $("pages").replaceChildren(
+    ...PAGES.filter((one) => shelf.scopes.has(one.scope)).map((one) => {
+      const count = one.path === "approvals" && waiting ? h("span.count", { attrs: { "aria-label": `${waiting} waiting` } }, String(waiting)) : "";
+      const line = h("a", { href: `#/${one.path}` }, icon(one.icon), h("span", {}, one.name), count);
+      if (one === page) {
+        line.setAttribute("aria-current", "page");
+      }
+      return h("li", {}, line);
+    }),
+  );
+}
+
+// -- approvals
+
+async function look() {
+  if (!shelf.scopes.has("read")) {
+    return;
+  }
+  const { approvals } = await get("/v1/approvals").catch(() => ({ approvals: [] }));
+  waiting = approvals.length;
+  pages();
+}
+
+async function decided(approval, yes, turn) {
+  try {
+    const { approvals } = await decide(approval.id, yes);
+    approval.state = approvals[0]?.state ?? (yes ? "approved" : "denied");
+    toast(yes ? "Approved: it is being done." : "Denied: it is not done.", "good");
+  } catch (problem) {
+    toast(problem.message, "bad");
+  }
+  view.update(turn);
+  look();
+}
 
 // -- conversations
 
@@ -45,7 +141,7 @@ async function open() {
   for (const one of told.history) {
     store.settled(one.message_id);
   }
-  turns.reset(told.history, store.unanswered(name));
+  turns.reset(told.history, store.unanswered(name), told.running);
   view.show(turns.all());
   controls();
   // Whatever has no answer is sent again under its own id: the gateway takes no message twice.
@@ -59,12 +155,9 @@ function choose(name) {
     link.request("close", { conversation: current }).catch(() => {});
   }
   current = name;
-  turns.reset([], []);
+  turns.clear();
   view.show([]);
-  list();
-  menu(false);
   controls();
-  $("text").focus();
   if (link.ready) {
     open();
   }
@@ -75,45 +168,34 @@ function list() {
   if (!known.some((one) => one.name === current)) {
     known.unshift({ name: current, title: "" });
   }
+  const chatting = pageOf(location.hash) === undefined;
   $("list").replaceChildren(
     ...known.map(({ name, title }) => {
-      const item = document.createElement("li");
-      item.classList.toggle("current", name === current);
-      const pick = document.createElement("button");
-      pick.type = "button";
-      pick.className = "pick";
-      pick.textContent = title || "New conversation";
-      pick.title = pick.textContent;
-      if (name === current) {
+      const here = chatting && name === current;
+      const text = title || "New conversation";
+      const pick = h("button.pick", { type: "button", title: text, on: { click: () => go(name) } }, text);
+      if (here) {
         pick.setAttribute("aria-current", "true");
-        $("title").textContent = pick.textContent;
+        $("title").textContent = text;
       }
-      pick.addEventListener("click", () => choose(name));
-      const drop = document.createElement("button");
-      drop.type = "button";
-      drop.className = "drop";
-      drop.setAttribute("aria-label", `Take “${pick.textContent}” off this list`);
-      drop.title = "Take off this list";
-      drop.append(cross());
-      drop.addEventListener("click", () => {
-        store.forget(name);
-        choose(name === current ? (store.conversations()[0]?.name ?? fresh()) : current);
-      });
-      item.append(pick, drop);
-      return item;
+      const drop = h(
+        "button.drop",
+        {
+          type: "button",
+          title: "Take off this list",
+          attrs: { "aria-label": `Take “${text}” off this list` },
+          on: {
+            click: () => {
+              store.forget(name);
+              go(name === current ? (store.conversations()[0]?.name ?? fresh()) : current);
+            },
+          },
+        },
+        icon("cross"),
+      );
+      return h(here ? "li.current" : "li", {}, pick, drop);
     }),
   );
-}
-
-function cross() {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  svg.setAttribute("viewBox", "0 0 24 24");
-  svg.setAttribute("class", "icon");
-  svg.setAttribute("aria-hidden", "true");
-  const path = document.createElementNS(svg.namespaceURI, "path");
-  path.setAttribute("d", "M6 6l12 12M18 6L6 18");
-  svg.append(path);
-  return svg;
 }
 
 function fresh() {
@@ -122,15 +204,19 @@ function fresh() {
 
 // -- messages
 
-function send(text) {
-  if (!text.trim()) {
+function send(text, attachments = []) {
+  if (!text.trim() && !attachments.length) {
     return;
   }
-  const message = { conversation: current, message_id: crypto.randomUUID(), text };
+  if (text.trim() === "/stop") {
+    stop();
+    return;
+  }
+  const message = { conversation: current, message_id: crypto.randomUUID(), text, attachments };
   store.keep(message);
-  store.touch(current, text);
+  store.touch(current, text || attachments[0].name);
   list();
-  view.update(turns.add(message.message_id, text));
+  view.update(turns.add(message.message_id, text, attachments));
   view.toEnd();
   if (link.ready) {
     deliver(message);
@@ -142,8 +228,9 @@ function send(text) {
 async function deliver(message) {
   const turn = turns.get(message.message_id);
   try {
-    const { conversation, message_id, text } = message;
-    const told = await link.request("send", { conversation, message_id, text });
+    const { conversation, message_id, text, attachments = [] } = message;
+    const params = attachments.length ? { conversation, message_id, text, attachments } : { conversation, message_id, text };
+    const told = await link.request("send", params);
     if (turn) {
       turn.sent = true;
     }
@@ -172,8 +259,23 @@ async function deliver(message) {
 }
 
 function take(event) {
+  if (event.event === "approval") {
+    const { card, state: now } = event.approval;
+    const turn = turns.decided(card.id, now);
+    if (turn) {
+      view.update(turn);
+    }
+    look();
+    if (pageOf(location.hash)?.path === "approvals") {
+      shelf.reload();
+    }
+    return;
+  }
   if (event.event === "reply") {
     store.settled(event.message_id);
+    if (event.approval) {
+      look();
+    }
   }
   if (event.conversation !== current) {
     return;
@@ -213,9 +315,17 @@ function hint(text = KEYS, kind = "") {
   $("hint").classList.toggle("keys-only", text === KEYS);
 }
 
+let toasting;
+function toast(text, kind = "") {
+  clearTimeout(toasting);
+  $("toast").textContent = text;
+  $("toast").dataset.kind = kind;
+  $("toast").hidden = false;
+  toasting = setTimeout(() => ($("toast").hidden = true), kind === "bad" ? 8000 : 4000);
+}
+
 function controls() {
-  const empty = !$("text").value.trim();
-  $("send").disabled = empty;
+  $("send").disabled = (!$("text").value.trim() && attached.files.length === 0) || attached.busy;
   $("stop").hidden = !(turns.running && link.ready);
 }
 
@@ -251,10 +361,10 @@ function grow() {
 $("composer").addEventListener("submit", (event) => {
   event.preventDefault();
   const text = $("text").value;
-  if (text.trim()) {
+  if (!$("send").disabled) {
     $("text").value = "";
+    send(text, attached.take());
     grow();
-    send(text);
   }
 });
 $("text").addEventListener("input", grow);
@@ -264,21 +374,30 @@ $("text").addEventListener("keydown", (event) => {
     $("composer").requestSubmit();
   }
 });
+$("text").addEventListener("paste", (event) => attached.add(event.clipboardData?.files ?? []));
+$("log").addEventListener("dragover", (event) => event.preventDefault());
+$("log").addEventListener("drop", (event) => {
+  event.preventDefault();
+  attached.add(event.dataTransfer?.files ?? []);
+});
+$("attach").addEventListener("click", () => $("files").click());
 addEventListener("keydown", (event) => {
-  if (event.key === "Escape") {
+  if (event.key === "Escape" && !document.querySelector("dialog[open]")) {
     if ($("app").classList.contains("menu-open")) {
       menu(false);
       $("menu").focus();
     } else {
       stop();
     }
-  } else if (event.key === "/" && !/^(INPUT|TEXTAREA)$/.test(document.activeElement?.tagName ?? "")) {
+  } else if (event.key === "/" && !/^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement?.tagName ?? "")) {
     event.preventDefault();
     $("text").focus();
   }
 });
+addEventListener("hashchange", route);
+addEventListener("popstate", route);
 $("stop").addEventListener("click", stop);
-$("new").addEventListener("click", () => choose(fresh()));
+$("new").addEventListener("click", () => go(fresh()));
 $("menu").addEventListener("click", () => menu(true));
 $("veil").addEventListener("click", () => menu(false));
 $("theme").addEventListener("click", () => {
@@ -297,6 +416,6 @@ $("logout").addEventListener("click", async () => {
 
 paint();
 hint();
-list();
 view.show([]);
+route();
 link.connect();

@@ -37,6 +37,13 @@ export function touch(name, title = "") {
   return known;
 }
 
+/** Add what the gateway knows and this browser does not: [{name, title}], the latest used first. */
+export function merge(known) {
+  const mine = conversations();
+  const more = known.filter((one) => typeof one?.name === "string" && !mine.some((own) => own.name === one.name));
+  write(CONVERSATIONS, [...mine, ...more.map(({ name, title }) => ({ name, title: title ?? "" }))].slice(0, MOST));
+}
+
 export function forget(name) {
   write(CONVERSATIONS, conversations().filter((one) => one.name !== name));
   write(OUTBOX, read(OUTBOX, []).filter((one) => one.conversation !== name));

@@ -1,45 +1,31 @@
 // Turns on the page. One element per turn, changed in place while an answer streams in.
 
+import { card } from "./approvals.js";
+import { h, icon } from "./dom.js";
 import { render } from "./markdown.js";
 
 const DEMO = "tiny offline demo model";
-const SVG = "http://www.w3.org/2000/svg";
-const COPY = "M9 9h10v10H9zM5 15V5h10";
-const TOOL = "M14.5 6.5a4 4 0 0 0-5.3 5L4 16.7 7.3 20l5.2-5.2a4 4 0 0 0 5-5.3l-2.6 2.6-2.6-.7-.7-2.6z";
 const IDEAS = ["What can you do?", "Explain how a sourdough starter works", "Write a short poem about rain"];
-
-function element(name, className = "", text = "") {
-  const made = document.createElement(name);
-  made.className = className;
-  made.textContent = text;
-  return made;
-}
-
-function icon(path) {
-  const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("viewBox", "0 0 24 24");
-  svg.setAttribute("class", "icon");
-  svg.setAttribute("aria-hidden", "true");
-  const line = document.createElementNS(SVG, "path");
-  line.setAttribute("d", path);
-  svg.append(line);
-  return svg;
-}
+const STATES = { started: "running…", done: "done", failed: "failed", denied: "not allowed", waiting: "waits for your approval" };
 
 export class View {
   #log;
   #column;
   #latest;
   #onIdea;
+  #onDecision;
   #elements = new Map();
   #dirty = new Set();
+  #open = new Set();
   #follow = true;
+  mayApprove = false;
 
-  constructor({ log, column, latest, onIdea }) {
+  constructor({ log, column, latest, onIdea, onDecision }) {
     this.#log = log;
     this.#column = column;
     this.#latest = latest;
     this.#onIdea = onIdea;
+    this.#onDecision = onDecision;
     log.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     latest.addEventListener("click", () => this.toEnd());
     column.addEventListener("click", (event) => this.#copy(event.target.closest("[data-copy]")));
@@ -90,9 +76,8 @@ export class View {
   }
 
   #draw(turn) {
-    const drawn = element("article", "turn");
-    const said = element("div", turn.sent ? "said" : "said waiting", turn.said);
-    drawn.append(said);
+    const said = h(turn.sent ? "div.said" : "div.said.waiting", {}, turn.said, ...turn.files.map(chip));
+    const drawn = h("article.turn", {}, said);
     if (turn.reply || turn.live || turn.sent || turn.error) {
       drawn.append(this.#answer(turn));
     }
@@ -106,86 +91,61 @@ export class View {
   }
 
   #answer(turn) {
-    const reply = element("div", turn.reply || turn.error ? "reply" : "reply live");
-    const face = element("img");
-    face.src = "/login/icon.svg";
-    face.alt = "";
-    const body = element("div");
-    reply.append(face, body);
-    const live = turn.live;
-    if (live?.tools.length) {
-      body.append(this.#tools(live.tools));
+    const { reply, live, error } = turn;
+    const body = h("div");
+    if (turn.tools.length) {
+      body.append(this.#timeline(turn));
     }
-    const text = turn.reply ? turn.reply.text : live ? (live.gap && live.text ? `… ${live.text}` : live.text) : "";
+    const text = reply ? reply.text : live ? (live.gap && live.text ? `… ${live.text}` : live.text) : "";
     if (text) {
-      const prose = element("div", "prose");
-      prose.append(render(text));
-      body.append(prose);
-    } else if (!turn.reply && !turn.error) {
-      const dots = element("span", "thinking");
-      dots.setAttribute("role", "img");
-      dots.setAttribute("aria-label", "An answer is being written");
-      dots.append(element("i"), element("i"), element("i"));
+      body.append(h("div.prose", {}, render(text)));
+    } else if (!reply && !error) {
+      const dots = h("span.thinking", { attrs: { role: "img", "aria-label": "An answer is being written" } });
+      dots.append(h("i"), h("i"), h("i"));
       body.append(dots);
     }
-    if (turn.reply || turn.error) {
-      body.append(this.#about(turn));
+    if (reply?.attachments?.length) {
+      body.append(h("div.files", {}, ...reply.attachments.map(chip)));
     }
-    return reply;
+    if (reply?.approval) {
+      body.append(card(reply.approval, this.mayApprove, (yes) => this.#onDecision(reply.approval, yes, turn)));
+    }
+    if (reply || error) {
+      body.append(about(turn));
+    }
+    const face = h("img", { src: "/login/icon.svg", alt: "" });
+    return h(reply || error ? "div.reply" : "div.reply.live", {}, face, body);
   }
 
-  #tools(tools) {
-    const list = element("ul", "tools");
-    for (const tool of tools) {
-      const item = element("li");
-      const name = typeof tool.name === "string" ? tool.name : "tool";
-      const status = typeof tool.status === "string" ? ` · ${tool.status}` : "";
-      item.append(icon(TOOL), element("span", "", name + status));
-      list.append(item);
-    }
-    return list;
+  /** What was done with tools, in order; each opens to its arguments and what came of it. */
+  #timeline(turn) {
+    return h("ol.tools", { attrs: { "aria-label": "Steps" } }, ...turn.tools.map((tool) => this.#step(turn, tool)));
   }
 
-  #about({ reply, error }) {
-    const about = element("div", "about");
-    if (error) {
-      about.append(element("span", "badge bad", error));
-      return about;
+  #step(turn, { call, tool, state, arguments: given, summary }) {
+    const head = [icon("tool"), h("span.name", {}, String(tool ?? "tool")), h("span.state-of", {}, STATES[state] ?? String(state ?? ""))];
+    if (given === undefined && !summary) {
+      return h("li", { attrs: { "data-state": state ?? "" } }, h("div.step", {}, ...head));
     }
-    if (reply.finish === "failed") {
-      about.append(element("span", "badge bad", "could not be answered"));
-    } else if (reply.finish === "stopped") {
-      about.append(element("span", "badge", "stopped"));
+    const key = `${turn.id} ${call}`;
+    const inside = h("details", { open: this.#open.has(key) }, h("summary.step", {}, ...head));
+    if (given !== undefined) {
+      inside.append(h("pre", {}, typeof given === "string" ? given : JSON.stringify(given, null, 2)));
     }
-    if (reply.model) {
-      about.append(element("span", reply.model === DEMO ? "badge demo" : "badge", reply.model));
+    if (summary) {
+      inside.append(h("p", {}, summary));
     }
-    if (reply.text) {
-      const button = element("button", "copy");
-      button.type = "button";
-      button.dataset.copy = reply.text;
-      button.append(icon(COPY), element("span", "", "Copy"));
-      about.append(button);
-    }
-    return about;
+    inside.addEventListener("toggle", () => (inside.open ? this.#open.add(key) : this.#open.delete(key)));
+    return h("li", { attrs: { "data-state": state ?? "" } }, inside);
   }
 
   #welcome() {
-    const face = element("img");
-    face.src = "/login/icon.svg";
-    face.alt = "";
-    const ideas = element("div", "ideas");
-    for (const idea of IDEAS) {
-      const button = element("button", "", idea);
-      button.type = "button";
-      button.addEventListener("click", () => this.#onIdea(idea));
-      ideas.append(button);
-    }
+    const ideas = IDEAS.map((idea) => h("button", { type: "button", on: { click: () => this.#onIdea(idea) } }, idea));
     this.#column.append(
-      face,
-      element("h2", "", "What can I do for you?"),
-      element("p", "", "Your messages stay on your own machine, except for what the model provider that you chose needs to answer."),
-      ideas,
+      h("img", { src: "/login/icon.svg", alt: "" }),
+      h("h2", {}, "What can I do for you?"),
+      h("p", {}, "Your messages stay on your own machine, except for what the model provider that you chose needs to answer."),
+      h("div.ideas", {}, ...ideas),
     );
   }
 
@@ -197,17 +157,46 @@ export class View {
     }
   }
 
-  async #copy(button) {
-    if (!button) {
+  async #copy(pressed) {
+    if (!pressed) {
       return;
     }
-    const label = button.querySelector("span") ?? button;
+    const label = pressed.querySelector("span") ?? pressed;
     try {
-      await navigator.clipboard.writeText(button.dataset.copy);
+      await navigator.clipboard.writeText(pressed.dataset.copy);
       label.textContent = "Copied";
     } catch {
       label.textContent = "Copying is not allowed here";
     }
     setTimeout(() => (label.textContent = "Copy"), 1600);
   }
+}
+
+/** A file by name; it is fetched only when somebody asks for it, and never shown in place. */
+export function chip({ name, size, sha256 }) {
+  const words = `${name} · ${size < 1024 ? `${size} B` : size < 1_048_576 ? `${Math.round(size / 1024)} KB` : `${(size / 1_048_576).toFixed(1)} MB`}`;
+  return sha256
+    ? h("a.chip", { href: `/v1/attachments/${sha256}`, download: name }, icon("file"), words)
+    : h("span.chip", {}, icon("file"), words);
+}
+
+function about({ reply, error }) {
+  if (error) {
+    return h("div.about", {}, h("span.badge.bad", {}, error));
+  }
+  const line = h("div.about");
+  if (reply.finish === "failed") {
+    line.append(h("span.badge.bad", {}, "could not be answered"));
+  } else if (reply.finish === "stopped") {
+    line.append(h("span.badge", {}, "stopped"));
+  }
+  if (reply.model) {
+    line.append(h(reply.model === DEMO ? "span.badge.demo" : "span.badge", {}, reply.model));
+  }
+  if (reply.text) {
+    const copy = h("button.copy", { type: "button" }, icon("copy"), h("span", {}, "Copy"));
+    copy.dataset.copy = reply.text;
+    line.append(copy);
+  }
+  return line;
 }
