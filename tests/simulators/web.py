@@ -112,10 +112,10 @@ class EchoAgent:
             model=self.model,
             created_time=datetime.now(UTC),
         )
+        await self._remember(message, reply, seq)  # first, as the agent does: what is published is in the session
         if not self.silent:
             subject = subjects.msg_out(message.channel, message.key)
             await self._bus.publish_stored(subject, encode(reply), message_id=reply.id)
-        await self._remember(message, reply, seq)
 
     async def _event(self, message: InboundMessage, kind: EventType, index: int, text: str = "") -> None:
         if not self.silent:
