@@ -28,7 +28,7 @@ from simulators.web import RunningGateway, running_gateway
 
 pytestmark = needs_chromium
 STRANGER = PersonId(channel="telegram", account="77", user="555")
-PAGES = ("approvals", "people", "channels", "plugins", "vault", "audit", "settings")
+PAGES = ("approvals", "people", "channels", "plugins", "vault", "usage", "audit", "settings")
 
 
 @pytest.fixture

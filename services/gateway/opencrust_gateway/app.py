@@ -35,6 +35,7 @@ from opencrust_gateway.plugins import PluginDesk
 from opencrust_gateway.record import Record
 from opencrust_gateway.settings import GatewaySettings
 from opencrust_gateway.tokens import Tokens
+from opencrust_gateway.usage import UsageDesk
 from opencrust_gateway.vault import Names, VaultDesk
 from opencrust_gateway.websocket import Sockets
 
@@ -154,6 +155,7 @@ class Gateway:
             ("POST", "/v1/plugins/{name}/enable"): plugins.enable,
             ("POST", "/v1/plugins/{name}/disable"): plugins.disable,
             ("DELETE", "/v1/plugins/{name}"): plugins.remove,
+            ("GET", "/v1/usage"): UsageDesk(self._bus).show,
             ("GET", "/v1/vault"): self._vault.list,
             ("GET", "/v1/audit"): AuditDesk(self._bus).page,
             ("GET", "/v1/settings"): ConfigurationDesk(self._bus, self._settings).show,

@@ -75,6 +75,7 @@ ROUTES = (
     Route("POST", "/v1/plugins/{name}/enable", Scope.ADMIN),
     Route("POST", "/v1/plugins/{name}/disable", Scope.ADMIN),
     Route("DELETE", "/v1/plugins/{name}", Scope.ADMIN),
+    Route("GET", "/v1/usage", Scope.READ),
     Route("GET", "/v1/vault", Scope.ADMIN),
     Route("GET", "/v1/audit", Scope.ADMIN),
     Route("GET", "/v1/settings", Scope.ADMIN),

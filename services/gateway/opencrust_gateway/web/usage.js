@@ -10,11 +10,13 @@ const FLOOR = 34;
 
 export const load = () => get(`/v1/usage?days=${DAYS}`);
 
-export function draw({ days, models = [], users = [], limits = {}, currency = "USD" }) {
+export function draw({ days: latest, models, tools, users, limits, alerts, currency }) {
+  const days = latest.toReversed();
   const money = (sum) => new Intl.NumberFormat("en", { style: "currency", currency, maximumFractionDigits: 4 }).format(sum);
-  const total = (name) => days.reduce((sum, day) => sum + (day[name] ?? 0), 0);
-  const tokens = (one) => (one.input_tokens ?? 0) + (one.output_tokens ?? 0);
+  const total = (name) => days.reduce((sum, day) => sum + day[name], 0);
+  const tokens = (one) => one.input_tokens + one.output_tokens;
   return [
+    ...alerts.map((text) => h("div.notice.bad", { role: "alert" }, text)),
     h(
       "div.figures",
       {},
@@ -24,17 +26,27 @@ export function draw({ days, models = [], users = [], limits = {}, currency = "U
       figure("Tool calls", total("tool_calls").toLocaleString("en")),
     ),
     h("h2", {}, "Tokens a day"),
-    chart(days.map((day) => ({ name: day.day, value: tokens(day), text: `${day.day}: ${tokens(day).toLocaleString("en")} tokens, ${money(day.cost ?? 0)}` }))),
+    chart(days.map((day) => ({ name: day.day, value: tokens(day), text: `${day.day}: ${tokens(day).toLocaleString("en")} tokens, ${money(day.cost)}` }))),
     h("h2", {}, "By model"),
-    table("By model", ["Model", "In", "Out", "Cost"], models.map((one) => [one.model, count(one.input_tokens), count(one.output_tokens), one.cost === null ? "price unknown" : money(one.cost)]), "No model was asked."),
+    table("By model", ["Model", "In", "Out", "Cost"], models.map((one) => [one.model, count(one.input_tokens), count(one.output_tokens), price(one, money)]), "No model was asked."),
+    h("h2", {}, "By tool"),
+    table("By tool", ["Tool", "Calls", "Seconds"], tools.map((one) => [one.tool, count(one.tool_calls), count(one.seconds)]), "No tool was used."),
     h("h2", {}, "By person"),
-    table("By person", ["Who", "Tokens", "Cost"], users.map((one) => [one.user, count(tokens(one)), money(one.cost ?? 0)]), "Nobody asked."),
+    table("By person", ["Who", "Tokens", "Cost"], users.map((one) => [one.user, count(tokens(one)), price(one, money)]), "Nobody asked."),
     h("h2", {}, "Limits"),
-    table("Limits", ["Limit", "Value"], Object.entries(limits).filter(([, value]) => value !== null).map(([name, value]) => [name.replaceAll("_", " "), String(value)]), "None is set: config.json, under budgets."),
+    table("Limits", ["For", "At most"], limits.map(limit), "None is set. They stand in config.json, under agent.budgets."),
   ];
 }
 
-const count = (number) => (number ?? 0).toLocaleString("en");
+/** What a model or a person cost; calls whose price nobody told us are said to be missing. */
+const price = (one, money) => (one.unpriced_calls ? `${money(one.cost)} and ${one.unpriced_calls} calls of unknown price` : money(one.cost));
+
+function limit({ per, name, ...most }) {
+  const words = Object.entries(most).map(([what, value]) => `${what.replaceAll("_", " ")}: ${value}`);
+  return [[per, name].filter(Boolean).join(" "), words.join(", ")];
+}
+
+const count = (number) => number.toLocaleString("en");
 
 function figure(name, value) {
   return h("div.figure", {}, h("strong", {}, value), h("span.muted", {}, name));
