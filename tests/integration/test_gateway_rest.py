@@ -26,6 +26,7 @@ from opencrust.contracts import (
     decode,
     encode,
 )
+from opencrust.contracts.plugins import PluginGrant, PluginRecord, PluginRequest, PluginsReply, PluginTool
 from opencrust_gateway.limits import Rate
 from opencrust_gateway.settings import Limits
 from simulators.web import RunningGateway, running_gateway
@@ -263,25 +264,41 @@ async def test_what_nobody_serves_is_said(gateway: RunningGateway) -> None:
 async def test_plugins_are_listed_and_changed_through_the_agent(gateway: RunningGateway, bus_server: BusServer) -> None:
     token, _ = await gateway.bearer()
     bus = await bus_server.connect("agent")
-    asked: list[tuple[str, dict[str, Any]]] = []
+    asked: list[tuple[str, PluginRequest]] = []
+    digest = "0" * 64
+    grant = PluginGrant(
+        version="1.2.0",
+        wasm=digest,
+        size=1,
+        manifest="secret of nobody",
+        description=digest,
+        consent=digest,
+        tools=[PluginTool(name="forecast", description="The weather.", parameters={}, effects=["read"])],
+        permissions=["It may read from api.example.org."],
+        at=datetime.now(UTC),
+    )
+    known = PluginRecord(name="weather", current=grant)
 
     async def serve(message: Message) -> None:
-        op, question = message.subject.rsplit(".", 1)[1], json.loads(message.data)
+        op, question = message.subject.rsplit(".", 1)[1], decode(PluginRequest, message.data)
         asked.append((op, question))
-        missing = question.get("name") == "missing"
-        reply = {"v": 1, "error": "there is no such plugin"} if missing else {"v": 1, "plugins": [{"name": "weather"}]}
-        await bus.respond(message, json.dumps(reply).encode())
+        missing = question.name not in ("", "weather")
+        reply = PluginsReply(error="there is no such plugin") if missing else PluginsReply(plugins=[known])
+        await bus.respond(message, encode(reply))
 
     await bus.subscribe(subjects.wildcard(subjects.CTL_PLUGINS), serve, queue="agent")
     async with gateway.client(token) as session:
-        assert await get(session, "/v1/plugins") == {"plugins": [{"name": "weather"}]}
+        (one,) = (await get(session, "/v1/plugins"))["plugins"]
+        assert (one["name"], one["version"], one["enabled"]) == ("weather", "1.2.0", True)
+        assert one["sentences"] == ["It may read from api.example.org."]
+        assert one["tools"] == [{"name": "forecast", "description": "The weather.", "effects": ["read"]}]
         await post(session, "/v1/plugins/weather/disable")
         await post(session, "/v1/plugins/missing/enable", 409)
-        await post(session, "/v1/plugins/%2e%2e%2fx/enable", 404)
+        await post(session, f"/v1/plugins/{'x' * 65}/enable", 404)
         async with session.delete("/v1/plugins/weather") as answer:
             assert answer.status == 200
     assert [op for op, _ in asked] == ["list", "disable", "enable", "remove"]
-    assert asked[1][1] == {"v": 1, "name": "weather", "by": "web:operator"}
+    assert (asked[1][1].name, asked[1][1].by) == ("weather", "web:operator")
 
 
 # -- audit and settings
