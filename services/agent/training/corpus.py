@@ -32,10 +32,12 @@ class Row:
     attack: bool
     source: str
     kind: str
+    made_of: frozenset[str] = frozenset()
+    """Families whose texts went into it; it is left out when one of them is."""
 
     @property
     def family(self) -> str:
-        return _FAMILY.get(self.source, self.source)
+        return "own" if self.source.startswith("own-") else _FAMILY.get(self.source, self.source)
 
 
 def read(folder: Path) -> list[Row]:

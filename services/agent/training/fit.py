@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from corpus import Row, balance
 from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression, SGDClassifier
+from written import EMBEDDED
 
 from opencrust_agent.assess import features
 from opencrust_agent.assess.decode import Decoder
@@ -24,9 +25,12 @@ from opencrust_agent.assess.rules import Rules
 
 MOST_CHUNKS = 4
 """Chunks of one row that are trained on."""
-READ = 6000
-ALPHA = 1e-5
+READ = 16_500
+ALPHA = 3e-5
 """Regularisation of the hashed models."""
+WORST = 3
+HASHED = 4
+"""The first inputs of the second stage, which come from the hashed tables."""
 FAMILIES_TO_COUNT = 3
 """A word or part counts only when it occurs in so many families: what one source alone says is not evidence."""
 
@@ -65,6 +69,8 @@ def examples(rows: list[Row], rules: Rules) -> Examples:
                 text = normalise(coded[0].text).text
         scan = features.scan(text, rules)
         scans.append(scan)
+        if row.kind == EMBEDDED:
+            continue
         chunks = features.chunks(len(scan.words))
         if len(chunks) > MOST_CHUNKS:
             chunks = [chunks[0], *rng.sample(chunks[1:], MOST_CHUNKS - 1)]
@@ -81,7 +87,11 @@ def examples(rows: list[Row], rules: Rules) -> Examples:
             _append(
                 sparse[0],
                 np.concatenate(
-                    [np.array(s, np.int64) for s in features.word_slots([number_of[w] for w in words])] or [[]]
+                    [
+                        np.array(s, np.int64)
+                        for s in features.word_slots([number_of[w] for w in words], scan.leads[start:end])
+                    ]
+                    or [[]]
                 ),
                 1 / size,
             )
@@ -92,7 +102,7 @@ def examples(rows: list[Row], rules: Rules) -> Examples:
                 else np.zeros(0)
             )
             _append(sparse[1], np.concatenate(parts) if parts else np.zeros(0, np.int64), values)
-            pairs = features.concept_pairs([pair for pair in scan.concepts if start <= pair[0] < end])
+            pairs, _ = features.within(scan, start, end)
             slots = np.array(sorted(a * (concepts + 1) + b + 1 for a, b in pairs), np.int64)
             _append(sparse[2], slots, 1.0)
             belongs.append(at)
@@ -147,8 +157,8 @@ def first_stage(data: Examples, rows: list[Row], use: np.ndarray, rules: Rules) 
         provenance={},
         thresholds={},
         scale=(scales[0], scales[1]),
-        bias=0.0,
         stage={},
+        foreign={},
         pairs={f"{a} {b}": round(float(w), 4) for a, b, w in named if abs(w) >= 0.005},
     )
     return Model(header, tables[0], tables[1], rules)
@@ -161,23 +171,33 @@ class Seen:
     inputs: np.ndarray
     row: np.ndarray
 
+    def only(self, chosen: list[bool]) -> "Seen":
+        return Seen(self.inputs[chosen], self.row[chosen])
+
 
 def inputs(model: Model, scans: list[features.Scan], numbers: list[int], rows: list[Row], rules: Rules) -> Seen:
-    """An attack is its most suspicious chunk; a benign row is all of its chunks."""
+    """The windows of each row that the model, as far as it is fitted, finds most suspicious: of an attack the first, of
+    a benign row the first :data:`WORST`. What decides later is a maximum, so the fit must be right about maxima."""
     found, belongs = [], []
     for number in numbers:
-        made = model.inputs(scans[number])
-        if rows[number].attack and len(made) > 1:
-            made = [max(made, key=lambda m: m[1][2] + m[1][3] + m[1][4] + 0.5 * len(m[2]))]
-        for _, dense, hit in made[:12]:
+        windows = sorted(model.inputs(scans[number]), key=lambda made: -_rank(model, scans[number], made))
+        for _, dense, hit in windows[: 1 if rows[number].attack else WORST]:
             flags = [float(place in hit) for place in range(len(rules.all))]
             found.append([*dense, *flags])
             belongs.append(number)
     return Seen(np.array(found), np.array(belongs))
 
 
+def _rank(model: Model, scan: features.Scan, made: tuple[tuple[int, int], list[float], set[int]]) -> float:
+    """Points, as far as the model has a second stage; before that, a guess."""
+    (start, end), dense, hit = made
+    if model.header.stage:
+        return model.points(scan, start, end, dense, hit)
+    return dense[2] + dense[3] + dense[4] + 0.5 * len(hit)
+
+
 def second_stage(seen: list[Seen], rows: list[Row], model: Model, rules: Rules, strength: float) -> Model:
-    """The model with its second stage, fitted on ``seen``."""
+    """The model with its second stages, fitted on ``seen``: one with everything, and one without the hashed words."""
     matrix = np.concatenate([s.inputs for s in seen])
     belongs = np.concatenate([s.row for s in seen])
     labels = np.array([rows[r].attack for r in belongs])
@@ -187,11 +207,21 @@ def second_stage(seen: list[Seen], rows: list[Row], model: Model, rules: Rules, 
     dense = len(PARTS) + len(features.SHAPES)
     spread[dense:] = 0.5
     free = [False] * len(PARTS) + [True] * len(features.SHAPES) + [False] * len(rules.all)
-    fitted, bias = _logistic(matrix / spread, labels, weights, strength, free)
-    coefficients = fitted / spread
     names = [*PARTS, *(f"shape:{s}" for s in features.SHAPES), *(f"rule:{part.id}" for part in rules.all)]
-    stage = {name: round(float(w), 5) for name, w in zip(names, coefficients, strict=True)}
-    header = replace(model.header, stage=stage, bias=round(bias, 5))
+    stages = []
+    for without in (0, HASHED):
+        used = matrix / spread
+        used[:, :without] = 0
+        fitted, bias = _logistic(used, labels, weights, strength, free)
+        named = zip(names, fitted / spread, strict=True)
+        stages.append({"bias": round(bias, 5), **{name: round(float(w), 5) for name, w in named}})
+    header = replace(model.header, stage=stages[0], foreign=stages[1])
+    return Model(header, *model.tables, rules)
+
+
+def with_stages(model: Model, other: Model, rules: Rules) -> Model:
+    """The tables of ``model`` with the second stages of ``other``."""
+    header = replace(model.header, stage=other.header.stage, foreign=other.header.foreign)
     return Model(header, *model.tables, rules)
 
 

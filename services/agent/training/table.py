@@ -29,6 +29,7 @@ class Scores:
     """Scores of the sampled rows."""
 
     def __init__(self, rows: list[Row], scores: list[float]) -> None:
+        self.all = scores
         self.attacks: dict[str, np.ndarray] = {}
         self.benign: dict[str, np.ndarray] = {}
         for attack, into in ((True, self.attacks), (False, self.benign)):
@@ -140,7 +141,7 @@ def dilution(rows: list[Row], score: Score, threshold: float) -> list[str]:
 
 
 def latency(rows: list[Row], assess: Callable[[str], object]) -> list[str]:
-    """p50 and p99 in milliseconds, warm, one thread."""
+    """p50 and p99 in milliseconds of CPU, warm, one thread."""
     text = "\n".join(r.text for r in rows if not r.attack)
     rng = random.Random(4)
     lines = []
@@ -149,9 +150,9 @@ def latency(rows: list[Row], assess: Callable[[str], object]) -> list[str]:
         for _ in range(count):
             start = rng.randrange(len(text) - size)
             piece = text[start : start + size]
-            began = time.perf_counter()
+            began = time.process_time()
             assess(piece)
-            taken.append((time.perf_counter() - began) * 1e3)
+            taken.append((time.process_time() - began) * 1e3)
         taken.sort()
         lines.append(
             f"{size} characters: p50 {taken[len(taken) // 2]:.2f} ms, p99 {taken[int(len(taken) * 0.99)]:.2f} ms"

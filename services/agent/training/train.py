@@ -12,6 +12,7 @@ positives are averaged over benign sources. AgentDojo's texts are never trained 
 
 import argparse
 import hashlib
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[2] / "shared")]
 import corpus  # noqa: E402
 import fit  # noqa: E402
 import table  # noqa: E402
+import written  # noqa: E402
 from corpus import Row  # noqa: E402
 
 from opencrust_agent.assess import Assessor  # noqa: E402
@@ -42,29 +44,49 @@ def main() -> int:
     parser.add_argument("folder", type=Path, help="the labelled texts")
     parser.add_argument("--no-write", action="store_true", help="leave the model file as it is")
     parser.add_argument("--output", type=Path, default=TARGET, help="where to write the model")
+    parser.add_argument("--scores", type=Path, help="also write the score of every row, as unseen, to this file")
     options = parser.parse_args()
     rows = [row for row in corpus.read(options.folder) if "agentdojo" not in row.source]
     if not rows:
         parser.error(f"{options.folder} holds no *.jsonl")
+    collected = len(rows)
+    own = written.rows()
+    rows += own + written.embedded(own, rows)
     rules = shipped_rules()
     data = fit.examples(rows, rules)
     alike = corpus.near_duplicates(rows)
     fit.say(f"{len(rows)} rows, {len(data.row)} chunks, {len(alike)} near-duplicates across families")
     families = sorted({row.family for row in rows})
+
+    def _may_train(r: int, family: str) -> bool:
+        return rows[r].family != family and family not in rows[r].made_of and family not in alike.get(r, ())
+
     firsts: dict[str, Model] = {}
     seen: dict[str, fit.Seen] = {}
     of_row = np.array([row.family for row in rows])
     for family in families:
-        use = np.array([rows[r].family != family and family not in alike.get(r, ()) for r in data.row])
+        use = np.array([_may_train(r, family) for r in data.row])
         firsts[family] = fit.first_stage(data, rows, use, rules)
         numbers = np.flatnonzero(of_row == family).tolist()
         seen[family] = fit.inputs(firsts[family], data.scans, numbers[:: max(1, len(numbers) // 2500)], rows, rules)
         fit.say(f"without {family}")
+    whole = fit.second_stage([seen[f] for f in families], rows, next(iter(firsts.values())), rules, STRENGTH)
+    for family in families:  # again, from the windows that a fitted model looks at
+        model = fit.with_stages(firsts[family], whole, rules)
+        numbers = np.flatnonzero(of_row == family).tolist()
+        seen[family] = fit.inputs(model, data.scans, numbers[:: max(1, len(numbers) // 2500)], rows, rules)
+    fit.say("second stage")
     assessors = {
         family: Assessor(
             rules,
             _without_thresholds(
-                fit.second_stage([seen[f] for f in families if f != family], rows, firsts[family], rules, STRENGTH)
+                fit.second_stage(
+                    [seen[f].only([_may_train(r, family) for r in seen[f].row]) for f in families if f != family],
+                    rows,
+                    firsts[family],
+                    rules,
+                    STRENGTH,
+                )
             ),
         )
         for family in families
@@ -74,8 +96,14 @@ def main() -> int:
     def score(row: Row, text: str) -> float:
         return assessors[row.family].assess(text, row.source).score
 
-    chosen = [rows[n] for n in table.sample(rows)]
+    chosen = [rows[n] for n in table.sample(rows[:collected])]
     scores = table.Scores(chosen, [score(row, row.text) for row in chosen])
+    if options.scores:
+        lines = [
+            json.dumps({"source": r.source, "attack": r.attack, "score": s, "text": r.text[:2000]})
+            for r, s in zip(chosen, scores.all, strict=True)
+        ]
+        options.scores.write_text("\n".join(lines) + "\n")
     thresholds = {name: round(scores.threshold(float(name) / 100), 6) for name in ANY}
     print("\n".join(table.sources(scores)))
     print("\n".join(table.obfuscation(chosen, score, thresholds["1"])))
@@ -85,7 +113,8 @@ def main() -> int:
     whole = fit.second_stage([seen[f] for f in families], rows, whole, rules, STRENGTH)
     provenance = {
         "rules": rules.version,
-        "rows": len(rows),
+        "rows": collected,
+        "own_rows": len(rows) - collected,
         "sources": sorted({row.source for row in rows}),
         "data_sha256": hashlib.sha256(
             b"".join(f.read_bytes() for f in sorted(options.folder.glob("*.jsonl")))

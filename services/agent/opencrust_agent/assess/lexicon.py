@@ -12,6 +12,8 @@ _MARKS = "\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0670\u0900-\u0903\u093a-\u094
 TOKEN = re.compile(rf"[^\W_]+(?:['’\-][^\W_]+)*(?:[{_MARKS}]+[^\W_]*)*")
 _UNSPACED = re.compile("[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]")
 _HANGUL_OR_ARABIC = re.compile("[\u1100-\u11ff\u0600-\u06ff\uac00-\ud7af]")
+_LETTERS = {ord("ł"): "l", ord("ø"): "o", ord("đ"): "d", ord("ı"): "i", ord("ß"): "ss", ord("œ"): "oe", ord("æ"): "ae"}
+_DIGITS = str.maketrans("0134578", "oieastb")
 _LONGEST_STEM = 16
 _REMEMBERED = 20_000
 
@@ -20,7 +22,8 @@ def key(word: str) -> str:
     """A word as it is looked up: lower case, without accents."""
     if word.isascii():
         return word.lower()
-    return "".join(c for c in unicodedata.normalize("NFKD", word.lower()) if not unicodedata.combining(c))
+    plain = "".join(c for c in unicodedata.normalize("NFKD", word.lower()) if not unicodedata.combining(c))
+    return plain.translate(_LETTERS)
 
 
 def signature(word: str) -> str:
@@ -106,6 +109,8 @@ class Lexicon:
                 numbers |= self._stems.get(word[:length], set())
         if not numbers and 5 < len(word) <= 16:
             numbers |= self._scrambled.get(signature(word), set())
+        if not numbers and len(word) > 4 and not word.isalpha() and word.translate(_DIGITS).isalpha():
+            numbers = {*self._look_up(word.translate(_DIGITS))}
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
         found = self._known[word] = tuple(sorted(numbers))

@@ -19,7 +19,6 @@ MAGIC = b"OPENCRUST-ASSESS 1\n"
 MAX_BYTES = 1 << 20
 PARTS = ("words", "parts", "words-peak", "parts-peak", "concepts", "concepts-count")
 """The first inputs of the second stage; then come :data:`features.SHAPES` and the rules."""
-_STAND_IN = ((0.4, 0.5), (0.7, 1.0), (0.5, 0.8), (0.7, 1.5))
 _REMEMBERED = 20_000
 _BEST = 3
 """Chunks of a long text that are looked at closer, in windows of :data:`_CLOSE` words."""
@@ -39,8 +38,10 @@ class Header:
     thresholds: dict[str, float]
     """Score at which so many per cent of unseen benign texts are reached: "5", "1", "0.5", "0.2"."""
     scale: tuple[float, float]
-    bias: float
     stage: dict[str, float]
+    """Log-odds: the bias, of each of :data:`PARTS`, ``shape:…`` and ``rule:…``."""
+    foreign: dict[str, float]
+    """The same for chunks that are not English: the hashed tables know English only, so they count nothing there."""
     pairs: dict[str, float]
 
 
@@ -58,9 +59,7 @@ class Model:
             for (a, b), weight in ((name.split(" "), w) for name, w in header.pairs.items())
             if a in numbers and (b in numbers or b == "-")
         }
-        self._part_weights = [header.stage.get(name, 0.0) for name in PARTS]
-        self._shape_weights = [header.stage.get(f"shape:{name}", 0.0) for name in features.SHAPES]
-        self._rule_weights = [header.stage.get(f"rule:{part.id}", part.points) for part in rules.all]
+        self._english, self._foreign = (_Stage(weights, rules) for weights in (header.stage, header.foreign))
 
     @property
     def tables(self) -> tuple[bytes, bytes]:
@@ -69,7 +68,7 @@ class Model:
 
     def rule_weight(self, place: int) -> float:
         """What the rule at that place adds, log-odds."""
-        return self._rule_weights[place]
+        return self._english.rules[place]
 
     def chunks(self, scan: features.Scan) -> list[tuple[float, int, int]]:
         """(log-odds, first word, behind the last) of every chunk."""
@@ -90,22 +89,27 @@ class Model:
         self, scan: features.Scan, start: int, end: int, sums: list[int], part_sums: list[float]
     ) -> tuple[float, int, int]:
         dense, hit = self._dense(scan, start, end, sums, part_sums)
-        value = self.header.bias + sum(map(float.__mul__, [*self._part_weights, *self._shape_weights], dense))
-        return value + sum(self._rule_weights[place] for place in sorted(hit)), start, end
+        return self.points(scan, start, end, dense, hit), start, end
+
+    def points(self, scan: features.Scan, start: int, end: int, dense: list[float], hit: set[int]) -> float:
+        """Log-odds of a window, from its inputs."""
+        stage = self._foreign if features.foreign(scan.words[start:end]) else self._english
+        return stage.points(dense, hit)
 
     def inputs(self, scan: features.Scan) -> list[tuple[tuple[int, int], list[float], set[int]]]:
-        """For every chunk: its words, the dense inputs of the second stage, the rules that match in it."""
+        """For every chunk and close window: its words, the dense inputs of the second stage, the rules that match in
+        it."""
         sums, part_sums = self._sums(scan)
-        ranges = features.chunks(len(scan.words))
+        ranges = [(start, end) for _, start, end in self.chunks(scan)]
         return [((start, end), *self._dense(scan, start, end, sums, part_sums)) for start, end in ranges]
 
     def _sums(self, scan: features.Scan) -> tuple[list[int], list[float]]:
         """Running sums of the weights of words (alone and in pairs and triples) and of word parts."""
         known = [self._numbers.get(word) or self._learn(word) for word in scan.words]
         at = self._words.__getitem__
-        slots = features.word_slots([number for number, _ in known])
-        ones, twos, gaps, threes = (list(map(at, some)) for some in slots)
-        each = map(sum, zip(ones, [*twos, 0], [*gaps, 0, 0], [*threes, 0, 0], strict=False))
+        slots = features.word_slots([number for number, _ in known], scan.leads)
+        ones, twos, gaps, threes, led = (list(map(at, some)) for some in slots)
+        each = map(sum, zip(ones, [*twos, 0], [*gaps, 0, 0], [*threes, 0, 0], led, strict=False))
         return [0, *accumulate(each)], [0.0, *accumulate(part for _, part in known)]
 
     def _dense(
@@ -115,11 +119,7 @@ class Model:
         last = end - peak + 1
         word_scale, part_scale = self.header.scale
         size, short = math.sqrt(max(1, end - start)), math.sqrt(max(1, peak))
-        text = scan.text
-        if scan.spans and len(scan.spans) > end - start:
-            text = text[scan.spans[start][0] : scan.spans[end - 1][1] + 1]
-        concepts, hit = features.within(scan, start, end)
-        pairs = features.concept_pairs(concepts)
+        pairs, hit = features.within(scan, start, end)
         weights = self._pairs
         dense = [
             (sums[end] - sums[start]) * word_scale / size,
@@ -128,12 +128,8 @@ class Model:
             max(map(float.__sub__, part_sums[start + peak : end + 1], part_sums[start:last])) * part_scale / short,
             sum(weights.get(pair, 0.0) for pair in pairs),
             math.log1p(len(pairs)),
-            *features.shape(text, scan.words[start:end]),
+            *features.shape(scan, start, end),
         ]
-        if dense[4] > 0 and not features.english(scan.words[start:end]):
-            # The hashed tables know English; elsewhere the concepts stand in for them (fitted on English attacks).
-            for place, (slope, least) in enumerate(_STAND_IN):
-                dense[place] = max(dense[place], slope * dense[4] + least)
         return dense, hit
 
     def _learn(self, word: str) -> tuple[int, float]:
@@ -143,6 +139,20 @@ class Model:
         parts = sum(map(self._parts.__getitem__, slots)) / math.sqrt(max(1, len(slots)))
         known = self._numbers[word] = (features.word_number(word), float(parts))
         return known
+
+
+class _Stage:
+    """The weights of one second stage, in the order of its inputs."""
+
+    def __init__(self, weights: dict[str, float], rules: Rules) -> None:
+        self.bias = weights.get("bias", 0.0)
+        shapes = [f"shape:{name}" for name in features.SHAPES]
+        self.dense = [weights.get(name, 0.0) for name in (*PARTS, *shapes)]
+        self.rules = [weights.get(f"rule:{part.id}", part.points) for part in rules.all]
+
+    def points(self, dense: list[float], hit: set[int]) -> float:
+        weights = self.rules
+        return self.bias + sum(map(float.__mul__, self.dense, dense)) + sum(weights[place] for place in sorted(hit))
 
 
 def dump(header: Header, words: bytes, parts: bytes) -> bytes:

@@ -22,6 +22,10 @@ _HARMLESS = "\u200c\u200d\ufe0e\ufe0f\u00ad\ufeff"
 _TAGS = re.compile("[\U000e0020-\U000e007e]{4,}")
 _SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{6,}")
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-fA-F]{1,6}|[A-Za-z]{2,8});")
+_WIDE = re.compile("[\u3000-\U0010ffff]")
+_LATIN = re.compile("[A-Za-z]")
+_COMBINING = "\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f"
+_MARKS = re.compile(f"[{_COMBINING}]+")
 _SPACE = re.compile(r"(\s+)")
 
 
@@ -49,7 +53,7 @@ def normalise(text: str) -> Normal:
         text = _INVISIBLE.sub("", text)
     if not text.isascii():
         compatible = unicodedata.normalize("NFKC", text)
-        folded += sum(c > "\u2fff" and unicodedata.normalize("NFKC", c).isascii() for c in text)
+        folded += sum(unicodedata.normalize("NFKC", c).isascii() for c in _WIDE.findall(text))
         text, letters = _fold_look_alikes(compatible)
         text, accents = _strip_accents(text)
         folded += letters + accents
@@ -68,7 +72,7 @@ def _look_alikes() -> dict[str, str]:
 def _fold_look_alikes(text: str) -> tuple[str, int]:
     """Only in words that mix scripts and, in mainly Latin text, in words of look-alikes alone: real Greek stays."""
     table = _look_alikes()
-    latin = sum(c.isascii() and c.isalpha() for c in text) * 2 >= sum(c.isalpha() for c in text)
+    latin = len(_LATIN.findall(text)) * 2 >= sum(map(str.isalpha, text))
     words = _SPACE.split(text)
     count = 0
     for at, word in enumerate(words):
@@ -84,19 +88,13 @@ def _fold_look_alikes(text: str) -> tuple[str, int]:
 
 def _strip_accents(text: str) -> tuple[str, int]:
     """Combining marks on Latin letters go; counted is what exceeds one mark a letter (stacked, "zalgo")."""
-    kept: list[str] = []
-    stacked = run = 0
-    latin = False
-    for c in unicodedata.normalize("NFD", text):
-        if unicodedata.combining(c):
-            run += 1
-            stacked += run > 1
-            if latin:
-                continue
-        else:
-            run, latin = 0, c.isascii()
-        kept.append(c)
-    return unicodedata.normalize("NFC", "".join(kept)), stacked
+    apart = unicodedata.normalize("NFD", text)
+    stacked = sum(len(run) - 1 for run in _MARKS.findall(apart))
+
+    def keep(run: re.Match[str]) -> str:
+        return "" if apart[max(0, run.start() - 1)] < "\x80" else run.group()
+
+    return unicodedata.normalize("NFC", _MARKS.sub(keep, apart)), stacked
 
 
 def _tags(text: str) -> list[str]:

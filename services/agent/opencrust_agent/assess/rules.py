@@ -16,6 +16,14 @@ _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 _Why = Annotated[str, Field(min_length=3, max_length=200)]
 _Points = Annotated[float, Field(ge=-5, le=5)]
 _MOST_HITS = 40
+_NEAR, _FAR, _WINDOW = 6, 31, 120
+"""Words ahead: of most rules; of any rule. And how many concepts that can be."""
+PLACES = ("START", "QUOTE", "FIELD")
+"""Concepts without words: a sentence begins; a quotation; a value of a data structure. What follows one in a rule is
+the word right there."""
+ANCHORS = (*PLACES, "DOC", "ADDRESS", "LINK")
+"""And three more without words: a sentence of a document (table, mail, page, data) begins; a mail address; a web
+address. A file that uses one defines it with an empty string."""
 
 
 class RulesError(Exception):
@@ -44,7 +52,7 @@ class Marker(_Part):
     id: _Name
     why: _Why
     line_start: bool
-    texts: Annotated[tuple[Annotated[str, Field(min_length=3, max_length=60)], ...], Field(min_length=1, max_length=60)]
+    texts: Annotated[tuple[Annotated[str, Field(min_length=2, max_length=60)], ...], Field(min_length=1, max_length=60)]
     points: _Points
 
 
@@ -55,9 +63,9 @@ class RulesFile(_Part):
     version: Annotated[str, Field(pattern=r"^[0-9A-Za-z.-]{1,40}$")]
     concepts: Annotated[
         dict[Annotated[str, Field(pattern=r"^[A-Z]{2,12}$")], Annotated[str, Field(max_length=20_000)]],
-        Field(max_length=64),
+        Field(max_length=100),
     ]
-    rules: Annotated[tuple[Rule, ...], Field(max_length=100)]
+    rules: Annotated[tuple[Rule, ...], Field(max_length=200)]
     markers: Annotated[tuple[Marker, ...], Field(max_length=50)]
 
 
@@ -66,7 +74,8 @@ class Rules:
 
     def __init__(self, file: RulesFile) -> None:
         self.version = file.version
-        self.lexicon = Lexicon(file.concepts)
+        empty = {name: "" for name in ANCHORS if name in file.concepts}
+        self.lexicon = Lexicon({**empty, **{name: w for name, w in file.concepts.items() if name not in empty}})
         numbers = {name: number for number, name in enumerate(self.lexicon.names)}
         for rule in file.rules:
             for name in {name for step in rule.steps for name in step} - set(numbers):
@@ -75,11 +84,15 @@ class Rules:
         names = [part.id for part in self.all]
         if len(set(names)) != len(names):
             raise RulesError("two rules have the same id")
+        self.anchors = {name: numbers[name] for name in ANCHORS if name in numbers}
+        self.places = sum(name in PLACES for name in self.anchors)
+        """Concepts with smaller numbers stand for the beginning of something."""
         self._steps = [tuple(frozenset(numbers[name] for name in step) for step in rule.steps) for rule in file.rules]
-        self._starts: dict[int, list[int]] = {}
-        for place, steps in enumerate(self._steps):
+        self._starts: dict[int, list[tuple[int, int, bool]]] = {}
+        for place, (steps, rule) in enumerate(zip(self._steps, file.rules, strict=True)):
+            wanted = sum(1 << number for number in steps[1]) if len(steps) > 1 else 0
             for number in steps[0]:
-                self._starts.setdefault(number, []).append(place)
+                self._starts.setdefault(number, []).append((place, wanted, rule.gap <= _NEAR))
         self._rules = file.rules
         self._markers = file.markers
 
@@ -87,22 +100,35 @@ class Rules:
         """(place of the rule in ``all``, first word, last word), by first word."""
         found: list[tuple[int, int, int]] = []
         for here, (at, number) in enumerate(concepts):
-            for place in self._starts.get(number, ()):
-                last = self._follow(concepts, here, self._steps[place], self._rules[place].gap)
+            starts = self._starts.get(number)
+            if starts is None:
+                continue
+            near = far = 0  # the concepts of the next words, as bits: most rules fail at their second step
+            for place, other in concepts[here + 1 : here + 1 + _WINDOW]:
+                if place - at > _FAR:
+                    break
+                far |= 1 << other
+                if place - at <= _NEAR + 1:
+                    near = far
+            for rule, wanted, short in starts:
+                if wanted and not wanted & (near if short else far):
+                    continue
+                last = self._follow(concepts, here, self._steps[rule], self._rules[rule].gap)
                 if last is not None:
-                    found.append((place, at, last))
+                    found.append((rule, at, last))
         return found
 
-    @staticmethod
-    def _follow(concepts: list[tuple[int, int]], here: int, steps: tuple[frozenset[int], ...], gap: int) -> int | None:
-        at = concepts[here][0]
+    def _follow(
+        self, concepts: list[tuple[int, int]], here: int, steps: tuple[frozenset[int], ...], gap: int
+    ) -> int | None:
+        at, number = concepts[here]
         wanted = 1
         for following in range(here + 1, len(concepts)):
-            place, number = concepts[following]
-            if wanted == len(steps) or place - at > gap + 1:
+            place, other = concepts[following]
+            if wanted == len(steps) or place - at > (0 if number < self.places else gap + 1):
                 break
-            if place > at and number in steps[wanted]:
-                at, wanted = place, wanted + 1
+            if (place > at or number < len(self.anchors)) and other in steps[wanted]:
+                at, number, wanted = place, other, wanted + 1
         return at if wanted == len(steps) else None
 
     def marked(self, text: str) -> list[tuple[int, int, int]]:
