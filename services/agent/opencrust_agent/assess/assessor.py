@@ -77,7 +77,7 @@ class Assessor:
         score = round(1 / (1 + math.exp(-max(-30.0, min(30.0, worst.points)))), 6)
         return Assessment(
             score,
-            verdict(score, self.model.header.thresholds, levels(source, trusted=trusted)),
+            verdict(score, self.model.header.thresholds, levels(source, trusted=trusted, policy=self.rules.policy)),
             self._findings(worst),
             _passage(worst),
             worst.codec,

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from opencrust_agent.assess.lexicon import Lexicon
+from opencrust_agent.assess.verdict import Levels
 
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 _Why = Annotated[str, Field(min_length=3, max_length=200)]
@@ -56,6 +57,15 @@ class Marker(_Part):
     points: _Points
 
 
+class Policy(_Part):
+    """From which threshold on a text of one source gets each verdict. Thresholds are named by false-positive rates in
+    per cent: ``"0.2"`` is the score that two benign texts of a thousand reach. Left out: never."""
+
+    flag: Literal["5", "1", "0.5", "0.2"] | None = None
+    replace: Literal["5", "1", "0.5", "0.2"] | None = None
+    block: Literal["5", "1", "0.5", "0.2"] | None = None
+
+
 class RulesFile(_Part):
     """The file: format 1."""
 
@@ -67,6 +77,10 @@ class RulesFile(_Part):
     ]
     rules: Annotated[tuple[Rule, ...], Field(max_length=200)]
     markers: Annotated[tuple[Marker, ...], Field(max_length=50)]
+    policy: Annotated[
+        dict[Annotated[str, Field(pattern=r"^(\*|[a-z][a-z0-9_-]{0,39})$")], Policy], Field(max_length=50)
+    ] = {}
+    """By source: ``user``, ``stranger``, ``web``, ``tool``, …; ``*`` for all fetched material that is not named."""
 
 
 class Rules:
@@ -74,6 +88,7 @@ class Rules:
 
     def __init__(self, file: RulesFile) -> None:
         self.version = file.version
+        self.policy = {name: Levels(each.flag, each.replace, each.block) for name, each in file.policy.items()}
         empty = {name: "" for name in ANCHORS if name in file.concepts}
         self.lexicon = Lexicon({**empty, **{name: w for name, w in file.concepts.items() if name not in empty}})
         numbers = {name: number for number, name in enumerate(self.lexicon.names)}

@@ -6,6 +6,7 @@ file: the score that so many per cent of benign texts of unseen sources reach. A
 tool calls is.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -23,7 +24,7 @@ class Verdict(StrEnum):
 class Levels:
     """The false-positive rates, in per cent, at whose score each verdict begins; None: never given."""
 
-    flag: str
+    flag: str | None
     replace: str | None
     block: str | None
 
@@ -33,12 +34,19 @@ STRANGER = Levels(flag="0.5", replace=None, block="0.2")
 FETCHED = Levels(flag="1", replace="0.5", block="0.2")
 
 
-def levels(source: str, *, trusted: bool = True) -> Levels:
+def levels(source: str, *, trusted: bool = True, policy: Mapping[str, Levels] | None = None) -> Levels:
     """The levels for a text of ``source``: ``user`` is a person (``trusted``: the owner or one he paired); every other
-    name (tool, web, file, plugin, mcp, memory, …), known or not, is fetched material."""
-    if source == "user":
-        return OWNER if trusted else STRANGER
-    return FETCHED
+    name (tool, web, file, plugin, mcp, memory, …), known or not, is fetched material.
+
+    Args:
+        policy: what a rules file says instead, by source; ``user``, ``stranger`` (a person who is not trusted), the
+            name of a source, or ``*`` for all fetched material that it does not name.
+    """
+    name = source if source != "user" or trusted else "stranger"
+    for known in (name,) if name in ("user", "stranger") else (name, "*"):
+        if policy and known in policy:
+            return policy[known]
+    return {"user": OWNER, "stranger": STRANGER}.get(name, FETCHED)
 
 
 def verdict(score: float, thresholds: dict[str, float], wanted: Levels) -> Verdict:

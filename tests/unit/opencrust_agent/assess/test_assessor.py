@@ -2,8 +2,10 @@
 
 import base64
 import codecs
+import json
 import random
 import time
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -209,3 +211,12 @@ def test_rules_in_the_state_directory_take_the_place_of_the_shipped(tmp_path: Pa
     file.write_text('{"format": 2}')
     with pytest.raises(RulesError, match="format"):
         load(tmp_path)
+
+
+def test_a_rules_file_may_set_the_verdicts_of_a_source(tmp_path: Path, assessor: Assessor) -> None:
+    shipped = json.loads(files("opencrust_agent.assess").joinpath("data/rules.json").read_text("utf-8"))
+    (tmp_path / RULES_FILE).write_text(json.dumps({**shipped, "policy": {"mail": {"flag": "1"}}}), "utf-8")
+    own = load(tmp_path)
+    assert assessor.assess(ATTACKS[0], "mail").verdict is Verdict.BLOCK
+    assert own.assess(ATTACKS[0], "mail").verdict is Verdict.FLAG
+    assert own.assess(ATTACKS[0], "web").verdict is Verdict.BLOCK

@@ -40,6 +40,8 @@ def test_a_marker_counts_where_a_line_begins() -> None:
         ({"rules": [*FILE["rules"], *FILE["rules"]]}, "same id"),
         ({"rules": [{**FILE["rules"][0], "points": 99}]}, "points"),
         ({"more": 1}, "more"),
+        ({"policy": {"web": {"flag": "3"}}}, "policy.web.flag"),
+        ({"policy": {"WEB": {}}}, "policy.WEB"),
     ],
 )
 def test_a_wrong_file_is_refused_and_says_where(change: dict[str, Any], says: str) -> None:
