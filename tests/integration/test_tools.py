@@ -330,6 +330,17 @@ async def test_no_tool_runs_from_a_stream_that_broke_off(
     assert send.made == []
 
 
+async def test_what_was_done_is_told_though_the_model_then_failed(
+    bus_server: BusServer, simulator: ModelSimulator, talk: Talk
+) -> None:
+    async with replica(bus_server, simulator, [mail()]):
+        simulator.queue(Reply(calls=(call("send_mail", to="bob@example.org", text="x"),)), "401")
+        await talk.say("mail bob@example.org")
+        reply = await talk.hear()
+    assert reply.finish is Finish.FAILED
+    assert reply.text.endswith("(Done before that: `send_mail`.)")
+
+
 async def test_a_call_cut_at_the_length_limit_is_not_made(
     bus_server: BusServer, simulator: ModelSimulator, talk: Talk
 ) -> None:

@@ -7,13 +7,14 @@ the record with the name that it gives.
 import logging
 
 from opencrust.bus import Bus, BusError, Message, subjects
-from opencrust.contracts import ApprovalsReply, ContractError, Decision, decode, encode
+from opencrust.contracts import Approval, ApprovalsReply, ContractError, Decision, decode, encode
 from opencrust_agent.approvals import Approvals, NotDecided
 
 log = logging.getLogger(__name__)
 
-PAGE = 100
-"""Most questions in one answer: what the bus takes in one message."""
+PAGE = 200
+PAGE_BYTES = 400 * 1024
+"""Most questions in one answer, and their size: what the bus takes in one message."""
 
 
 class ApprovalDesk:
@@ -40,9 +41,21 @@ class ApprovalDesk:
 
     async def _do(self, service: str, op: str, data: bytes) -> ApprovalsReply:
         if op == "list":
-            return ApprovalsReply(approvals=(await self._approvals.pending())[:PAGE])
+            return ApprovalsReply(approvals=fitting(await self._approvals.pending()))
         if op == "decide":
             decision = decode(Decision, data)
             by = f"{service}:{decision.by}"[:255]
             return ApprovalsReply(approvals=[await self._approvals.decide(decision.id, decision.approve, by)])
         return ApprovalsReply(error=f"unknown operation {op!r}; there are list and decide")
+
+
+def fitting(approvals: list[Approval]) -> list[Approval]:
+    """As many, from the first on, as one message takes."""
+    found: list[Approval] = []
+    room = PAGE_BYTES
+    for approval in approvals[:PAGE]:
+        room -= len(encode(approval))
+        if room < 0:
+            break
+        found.append(approval)
+    return found

@@ -58,7 +58,7 @@ def in_summary(turn: Turn, session: SessionView) -> bool:
 def _told(turn: Turn, session: SessionView) -> bool:
     return (
         bool(turn.text)
-        and turn.finish is not Finish.FAILED
+        and (turn.acted or turn.finish is not Finish.FAILED)
         and parse(turn.text) is None
         and not in_summary(turn, session)
     )

@@ -36,6 +36,7 @@ from opencrust_agent.approvals import new_id
 from opencrust_agent.card import digest, make_card
 from opencrust_agent.label import Label, marked
 from opencrust_agent.models import ToolCall
+from opencrust_agent.models import ToolSpec as Offered
 from opencrust_agent.provenance import Wish, leaves, places_of, sink, wish
 from opencrust_agent.sanitise import sanitise
 from opencrust_agent.setting import Setting
@@ -54,6 +55,8 @@ MAX_CALLS = 16
 """Most calls in one answer of the model."""
 ABANDON_SECONDS = 0.3
 """How long a cancelled call may take to end before nobody waits for it any more."""
+FOREIGN = ("plugin", "mcp")
+"""Sources whose tools' descriptions strangers wrote."""
 MAX_ARGUMENT_BYTES = 32 * 1024
 SHOWN = 2_000
 """Characters of a call's arguments in its live event."""
@@ -128,6 +131,12 @@ class Executor:
             await setting.save()
         if setting.stop.is_set():
             raise Stopped
+
+    def described(self, spec: ToolSpec) -> Offered:
+        """A tool as the model is told of it. What others wrote about their tools is assessed like all they write."""
+        if spec.source not in FOREIGN:
+            return spec.offered()
+        return self._vetting.described(spec)
 
     async def announce(self, setting: Setting, step: Step) -> None:
         """Show what of a step will not be run now: what waits for a person, and what is refused."""

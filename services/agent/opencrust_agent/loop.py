@@ -5,10 +5,11 @@ Ends with an answer, or waiting for a person (:class:`Pause`), or stopped. Guard
 journal moves on after every round, so that a crash repeats no answer of the model that led to anything.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from opencrust.contracts import CallState, Finish, Usage
+from opencrust.contracts import CallState, Finish, JournalCall, Outcome, Usage
 from opencrust.contracts.journal import MAX_JOURNAL_BYTES
 from opencrust_agent.executor import Executor, Stopped
 from opencrust_agent.models import (
@@ -31,6 +32,8 @@ CUT_OFF_NOTE = (
     "\n\n(Whether `{0}` was done is not known: it was cut off in the middle. Please look before you ask for it again.)"
 )
 
+DONE_NOTE = "\n\n(Done before that: {0}.)"
+
 Compose = Callable[[tuple[Message, ...], tuple[ToolSpec, ...]], Request]
 """From the journal's messages and the tools on offer to a request."""
 
@@ -44,7 +47,7 @@ class Pause:
 
 async def loop(model: Model, compose: Compose, executor: Executor, setting: Setting) -> Answer | Pause:
     """Run a turn from where its journal stands."""
-    offered = _offered(model, setting)
+    offered = _offered(model, executor, setting)
     said = Answer(model=model.model)
     try:
         while True:
@@ -91,11 +94,21 @@ def messages(setting: Setting, note: str = "") -> tuple[Message, ...]:
     return tuple(found)
 
 
-def _offered(model: Model, setting: Setting) -> tuple[ToolSpec, ...]:
+def _acts(setting: Setting) -> list[JournalCall]:
+    """Calls with an effect that were made."""
+    return [
+        call
+        for step in setting.journal.steps
+        for call in step.calls
+        if call.outcome is Outcome.OK and not (call.tool in setting.tools and setting.tools[call.tool].spec.repeatable)
+    ]
+
+
+def _offered(model: Model, executor: Executor, setting: Setting) -> tuple[ToolSpec, ...]:
     if not model.supports_tools:
         return ()
     specs = [tool.spec for tool in setting.tools.values() if setting.policy.offers(tool.spec, setting.here)]
-    return tuple(spec.offered() for spec in specs)
+    return tuple(executor.described(spec) for spec in specs)
 
 
 def _count(setting: Setting, usage: Usage) -> None:
@@ -115,6 +128,12 @@ def _with_usage(answer: Answer, setting: Setting) -> Answer:
 
 def _ended(answer: Answer, setting: Setting) -> Answer:
     """The turn's answer: with all its tokens, and with what nobody knows, whatever the model says of it."""
+    made = Counter(call.tool for call in _acts(setting))
+    answer.acted = bool(made or setting.journal.unknown())
+    if answer.finish is not Finish.COMPLETE:
+        if made:
+            listed = ", ".join(f"`{tool}`" + (f" {count} times" if count > 1 else "") for tool, count in made.items())
+            answer.text += DONE_NOTE.format(listed)
     for call in setting.journal.unknown():
         answer.text += CUT_OFF_NOTE.format(call.tool)
     return _with_usage(answer, setting)

@@ -101,4 +101,5 @@ def _turn(said: Said, reply_id: str, reply: str, answer: Answer) -> Turn:
         model=answer.model,
         at=now(),
         trusted=said.trusted,
+        acted=answer.acted,
     )

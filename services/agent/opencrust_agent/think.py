@@ -54,6 +54,8 @@ class Answer:
     finish: Finish = Finish.COMPLETE
     model: str = ""
     usage: Usage = field(default_factory=Usage)
+    acted: bool = False
+    """Tools of the turn changed or sent something."""
     message: Message | None = None
     """What the model said, whole, where it asks for tools: they may be run."""
 

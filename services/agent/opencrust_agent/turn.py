@@ -20,6 +20,7 @@ from opencrust.config import AgentSettings
 from opencrust.config.budgets import BudgetSettings
 from opencrust.contracts import EventType, Finish, InboundMessage, Journal, SessionView, Source, Trust
 from opencrust.contracts.journal import MAX_SUSPENDED, MAX_SUSPENDED_BYTES
+from opencrust.contracts.messages import now
 from opencrust.contracts.session import MIN_KEEP_SECONDS
 from opencrust.telemetry import genai
 from opencrust_agent.admission import Admissions
@@ -168,7 +169,9 @@ class Turns:
         trusted = message.trust in TRUSTED and verdict is Verdict.PASS
         said = said.by(trusted)
         brought = any(turn.role == "assistant" for turn in message.context)  # nobody knows what led to those
-        session = work.session.model_copy(update={"tainted": work.session.tainted or brought or not trusted})
+        waiting = [journal for journal in work.session.suspended if not journal.lapsed(now())]
+        tainted = work.session.tainted or brought or not trusted
+        session = work.session.model_copy(update={"tainted": tainted, "suspended": waiting})
         journal = work.session.progress
         if journal is None or journal.seq != work.message.seq:
             journal = Journal(seq=work.message.seq, boundary=new_boundary())

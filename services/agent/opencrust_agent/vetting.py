@@ -14,8 +14,11 @@ from typing import Any
 from opencrust.bus import Bus, BusError, subjects
 from opencrust.contracts.messages import now
 from opencrust_agent.assess import Assessment, Assessor, Verdict
-from opencrust_agent.label import plain_name
+from opencrust_agent.label import defaced, plain_name
+from opencrust_agent.models import ToolSpec as Offered
 from opencrust_agent.provenance import leaves
+from opencrust_agent.sanitise import sanitise
+from opencrust_agent.tools import ToolSpec
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +29,8 @@ WITHHELD = (
     "(Withheld: this text looks like an attempt to take the assistant over. The person can look at the original.)"
 )
 UNREADABLE = "(Withheld: this text could not be checked.)"
+DESCRIPTION_WITHHELD = "(The description of this tool was withheld: it looks like an attempt to give you orders.)"
+MAX_DESCRIBED = 500
 NAME_WITHHELD = "(name withheld)"
 
 
@@ -44,6 +49,7 @@ class Vetting:
     def __init__(self, assessor: Assessor, bus: Bus | None = None) -> None:
         self._assessor = assessor
         self._bus = bus
+        self._described: dict[str, Verdict] = {}
         self.held = 0
         """Texts that were withheld."""
 
@@ -74,6 +80,19 @@ class Vetting:
         if plain and self._assessor.assess(plain, "name").verdict is not Verdict.PASS:
             return NAME_WITHHELD
         return plain
+
+    def described(self, spec: ToolSpec) -> Offered:
+        """A stranger's tool as the model is told of it: without what he says of it, where that looks like an attack."""
+        told = f"{spec.description}\n{json.dumps(spec.parameters, ensure_ascii=False)}"
+        verdict = self._described.get(told)
+        if verdict is None:
+            verdict = self._assessor.assess(sanitise(told), "plugin").verdict
+            if len(self._described) >= MAX_DESCRIBED:
+                self._described.clear()
+            self._described[told] = verdict
+        if verdict is Verdict.PASS:
+            return Offered(spec.name, defaced(sanitise(spec.description)), spec.parameters)
+        return Offered(spec.name, DESCRIPTION_WITHHELD, {"type": "object"})
 
     def suspects(self, arguments: Mapping[str, Any]) -> bool:
         """Whether what a call would pass on looks like an attack itself."""

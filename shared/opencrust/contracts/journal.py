@@ -5,6 +5,7 @@ before it is begun (``intended``) and after it is done (``done``); what is found
 happened or not: it is never repeated, and the person is told.
 """
 
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -92,6 +93,10 @@ class Journal(Contract):
     output_tokens: int = 0
     expires: AwareDatetime | None = None
     """Of a suspended turn: its questions are answered by then, or count as denied."""
+
+    def lapsed(self, at: datetime) -> bool:
+        """Suspended, and nobody will wake it any more: its questions ended over an hour ago."""
+        return self.expires is not None and at - self.expires > timedelta(hours=1)
 
     def waiting(self) -> list[JournalCall]:
         """Calls about which a person is asked."""

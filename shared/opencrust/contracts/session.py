@@ -37,6 +37,8 @@ class Turn(Contract):
     finish: Finish = Finish.COMPLETE
     model: str = ""
     at: AwareDatetime
+    acted: bool = False
+    """Tools of it changed or sent something: it is history also where the answer failed."""
     trusted: bool = True
     """The text is its user's own: what he names in it counts as his wish. False for what looked like an attack, and for
     what somebody without rights wrote."""
