@@ -130,10 +130,9 @@ def _ended(answer: Answer, setting: Setting) -> Answer:
     """The turn's answer: with all its tokens, and with what nobody knows, whatever the model says of it."""
     made = Counter(call.tool for call in _acts(setting))
     answer.acted = bool(made or setting.journal.unknown())
-    if answer.finish is not Finish.COMPLETE:
-        if made:
-            listed = ", ".join(f"`{tool}`" + (f" {count} times" if count > 1 else "") for tool, count in made.items())
-            answer.text += DONE_NOTE.format(listed)
+    if made and answer.finish is not Finish.COMPLETE:
+        listed = ", ".join(f"`{tool}`" + (f" {count} times" if count > 1 else "") for tool, count in made.items())
+        answer.text += DONE_NOTE.format(listed)
     for call in setting.journal.unknown():
         answer.text += CUT_OFF_NOTE.format(call.tool)
     return _with_usage(answer, setting)

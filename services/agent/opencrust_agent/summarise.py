@@ -5,6 +5,7 @@ A summary is derived from what was said and as tainted as that: it stands betwee
 that decides anything is in it: taint, approvals, policy and what the person vouched for live in the session's record.
 """
 
+import asyncio
 import logging
 from contextlib import aclosing
 
@@ -45,10 +46,12 @@ def due(session: SessionView, history: int) -> list[Turn]:
     return turns[: len(turns) - kept]
 
 
-async def summarised(model: Model, session: SessionView, *, history: int, boundary: str) -> SessionView:
+async def summarised(
+    model: Model, session: SessionView, *, history: int, boundary: str, stop: asyncio.Event
+) -> SessionView:
     """The session with its older turns told by a summary, where it is time for that.
 
-    A model that fails at it costs nothing: then the oldest turns are dropped, as before.
+    A model that fails at it, or is stopped, costs nothing: then the oldest turns are dropped, as before.
     """
     old = due(session, history)
     if not old or not model.supports_tools:  # the demo model: too small to be trusted with it
@@ -56,12 +59,26 @@ async def summarised(model: Model, session: SessionView, *, history: int, bounda
     before = [session.summary.text] if session.summary is not None else []
     told = [f"Person: {turn.text}\nAssistant: {turn.reply}" for turn in old]
     text = marked("\n\n".join([*before, *told]), Label("conversation"), boundary)
+    telling = asyncio.create_task(_told(model, Request(INSTRUCTIONS, (user(text),), max_tokens=MAX_TOKENS)))
+    stopping = asyncio.create_task(stop.wait())
     try:
-        async with aclosing(model.stream(Request(INSTRUCTIONS, (user(text),), max_tokens=MAX_TOKENS))) as events:
-            async for event in events:
-                if isinstance(event, Completion) and event.text.strip():
-                    summary = Summary(text=cut(sanitise(event.text), MAX_SUMMARY_BYTES), upto=old[-1].seq)
-                    return session.model_copy(update={"summary": summary})
+        await asyncio.wait({telling, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        summary = telling.result() if telling.done() else ""
     except ModelError as error:
         log.warning("no summary of %d turns: %s", len(old), error)
-    return session
+        return session
+    finally:
+        stopping.cancel()
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
+    if not summary:
+        return session
+    return session.model_copy(update={"summary": Summary(text=summary, upto=old[-1].seq)})
+
+
+async def _told(model: Model, request: Request) -> str:
+    async with aclosing(model.stream(request)) as events:
+        async for event in events:
+            if isinstance(event, Completion):
+                return cut(sanitise(event.text), MAX_SUMMARY_BYTES).strip()
+    return ""

@@ -211,7 +211,7 @@ class Turns:
                 await setting.live.send(EventType.STARTED)
                 model = self._meter(mind.model, message) if self._meter is not None else mind.model
                 setting.session = await summarised(
-                    model, session, history=mind.history, boundary=setting.journal.boundary
+                    model, session, history=mind.history, boundary=setting.journal.boundary, stop=stop
                 )
                 outcome = await loop(model, partial(self._compose, mind, message, setting), self.executor, setting)
                 session = setting.session

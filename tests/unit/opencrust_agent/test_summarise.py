@@ -1,5 +1,6 @@
 """When a summary is due, what it covers, and that a model which fails at it costs nothing."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -55,7 +56,7 @@ def test_what_the_summary_tells_is_not_counted_again() -> None:
 
 async def test_it_is_made_marked_and_remembered_and_decides_nothing() -> None:
     before, scribe = session(8, summary=Summary(text="Before that: apples.", upto=0)), Scribe()
-    after = await summarised(scribe, before, history=1_000, boundary="0" * 16)
+    after = await summarised(scribe, before, history=1_000, boundary="0" * 16, stop=asyncio.Event())
     assert after.summary == Summary(text="They spoke of pears.", upto=5)
     assert [turn.seq for turn in after.turns if not in_summary(turn, after)] == [6, 7, 8]
     asked = scribe.requests[0].messages[0].text
@@ -68,4 +69,16 @@ async def test_it_is_made_marked_and_remembered_and_decides_nothing() -> None:
 @pytest.mark.parametrize("scribe", [Scribe(fails=True), Scribe(supports_tools=False)])
 async def test_without_one_the_session_stays_as_it_is(scribe: Scribe) -> None:
     before = session(8)
-    assert await summarised(scribe, before, history=1_000, boundary="0" * 16) == before
+    assert await summarised(scribe, before, history=1_000, boundary="0" * 16, stop=asyncio.Event()) == before
+
+
+async def test_a_stop_ends_it_at_once() -> None:
+    class Slow(Scribe):
+        async def stream(self, request: Request) -> AsyncGenerator[Event, None]:
+            await asyncio.sleep(60)
+            yield Completion(assistant("late"), "stop", Usage(), "scribe", "scribe")
+
+    before, stop = session(8), asyncio.Event()
+    asyncio.get_running_loop().call_later(0.05, stop.set)
+    async with asyncio.timeout(1):
+        assert await summarised(Slow(), before, history=1_000, boundary="0" * 16, stop=stop) == before
