@@ -35,17 +35,21 @@ class Link:
         """How often the platform said that we are too fast."""
         self.deaf_times = 0
         self._clock = clock
+        self.answered = False
+        """Whether the present attempt gave a sign of life."""
         self._alive = clock()
         self._event: float | None = None
 
     def begin(self) -> None:
         """A new attempt; it has two pulses to give a sign of life."""
         self.state = LinkState.CONNECTING
+        self.answered = False
         self._alive = self._clock()
 
     def alive(self) -> None:
         """The platform answered, or sent something: an empty poll counts, a heartbeat's ack too."""
         self._alive = self._clock()
+        self.answered = True
         if self.state is not LinkState.CONNECTED:
             self.state, self.reason = LinkState.CONNECTED, ""
 

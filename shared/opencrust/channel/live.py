@@ -43,8 +43,8 @@ class Shown(Versioned):
     """The platform's id of what shows the answer; empty while it is being sent."""
     until: Annotated[float, Field(ge=0)] = 0.0
     """Until when (Unix time) an edit may be under way."""
-    closed: bool = False
-    """The reply is here: edit no more."""
+    reply: Annotated[str, StringConstraints(max_length=255)] = ""
+    """The reply whose first part became its last edit: edit no more. Further replies are messages of their own."""
 
 
 @dataclass(slots=True)
@@ -100,9 +100,9 @@ class Live:
             turn.finished = True
             turn.changed.set()
 
-    async def take_over(self, conv: str, message_id: str) -> str | None:
-        """The message whose last edit the reply's first part is to be; None where nothing is shown. After this, none of
-        our edits is under way and none begins.
+    async def take_over(self, conv: str, message_id: str, reply_id: str) -> str | None:
+        """The message whose last edit the reply's first part is to be; None where nothing is shown, or another reply
+        has it. After this, none of our edits is under way and none begins.
 
         Raises:
             BusError: it cannot be known now.
@@ -111,10 +111,10 @@ class Live:
         while True:
             entry, revision = await self._keys.look(key)
             shown = None if entry is None else _read(entry.value)
-            if entry is None or shown is None or shown.turn != message_id:
+            if entry is None or shown is None or shown.turn != message_id or shown.reply not in ("", reply_id):
                 return None
-            if not shown.closed:
-                closed = shown.model_copy(update={"closed": True})
+            if not shown.reply:
+                closed = shown.model_copy(update={"reply": reply_id})
                 try:
                     await self._keys.update(key, encode(closed), revision=revision, ttl=KEPT)
                 except BusError:  # an edit began at this moment: look again
@@ -252,7 +252,7 @@ class _Page:
             return True
         entry, revision = await keys.look(self.key)
         if entry is not None and (old := _read(entry.value)) is not None and old.turn == record.turn:
-            closed = record.model_copy(update={"closed": True})
+            closed = record.model_copy(update={"reply": old.reply})
             self.revision = await keys.update(self.key, encode(closed), revision=revision, ttl=KEPT)
         return False
 

@@ -355,7 +355,7 @@ class Outbox:
         """The message that showed the answer as it grew, to be edited instead of sending another."""
         if part.number or part.card or part.attachment or self._adapter.shows(reply.address) is not Showing.EDIT:
             return None
-        return await self._live.take_over(reply.address.key, reply.in_reply_to)
+        return await self._live.take_over(reply.address.key, reply.in_reply_to, reply.id)
 
 
 def part_number(page: Page) -> int:

@@ -172,10 +172,9 @@ class Session:
             if self._renewed.is_set() and not await self._connect(end):
                 break
             self.link.begin()
-            began = asyncio.get_running_loop().time()
             broken, wait = await self._listen_once(end)
             if broken and not end.is_set():
-                if asyncio.get_running_loop().time() - began > LONGEST_PAUSE:
+                if self.link.answered:  # it stood meanwhile: this is a new trouble
                     pause = FIRST_PAUSE
                 await first_of(max(wait, pause), end, self._renewed)
                 pause = min(2 * pause, LONGEST_PAUSE)
