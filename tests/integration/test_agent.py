@@ -10,7 +10,7 @@ import pytest
 
 from harness import BusServer
 from opencrust.access.people import Person, PersonId, Role
-from opencrust.bus import StreamReader
+from opencrust.bus import Message, StreamReader
 from opencrust.bus.archive import Archive
 from opencrust.config import Configuration, Provider, ProviderKind
 from opencrust.contracts import (
@@ -21,6 +21,7 @@ from opencrust.contracts import (
     Sender,
     SessionView,
     Trust,
+    TurnEvent,
     conversation_key,
     decode,
     encode,
@@ -334,3 +335,39 @@ async def test_who_wrote_on_a_platform_is_looked_up_again_and_trusted_as_the_rec
         after = found.seq
         reasons += [r["reason"] for r in [json.loads(found.data)] if r["event"] == "refused"]
     assert reasons == ["a stranger", "blocked"]
+
+
+@pytest.mark.parametrize("change", [{"blocked": True}, {"role": Role.GUEST}])
+async def test_the_running_turn_of_somebody_who_is_put_out_or_down_stops_within_a_second(
+    bus_server: BusServer, simulator: ModelSimulator, tmp_path: Path, change: dict[str, object]
+) -> None:
+    await configure(bus_server, provider(simulator, "stall"))
+    adapter, gateway = await bus_server.connect("channel-telegram"), await bus_server.connect("gateway")
+    sessions = (await bus_server.connect("agent")).kv("sess")
+    events: asyncio.Queue[TurnEvent] = asyncio.Queue()
+
+    async def heard(message: Message) -> None:
+        events.put_nowait(decode(TurnEvent, message.data))
+
+    await adapter.subscribe("evt.conv.telegram.*", heard)
+    person = PersonId(channel="telegram", account="bot", user="7")
+    record = Person(id=person, role=Role.USER, since=now())
+    await gateway.kv("access").put(person.key, encode(record))
+    message = from_telegram(1, "a long story")
+    async with agent(bus_server, tmp_path):
+        await adapter.publish_stored(f"msg.in.telegram.{message.key}", encode(message), message_id=message.dedupe_id)
+        async with asyncio.timeout(10):
+            while (await events.get()).type is not EventType.DELTA:
+                pass
+        begin = asyncio.get_running_loop().time()
+        await gateway.kv("access").put(person.key, encode(record.model_copy(update=change)))
+        async with asyncio.timeout(5):
+            while (entry := await sessions.get(f"telegram.{message.key}")) is None or (
+                view := decode(SessionView, entry.value)
+            ).cursor < 1:
+                await asyncio.sleep(0.02)
+        assert asyncio.get_running_loop().time() - begin < 1
+    replies = [turn.finish for turn in view.turns]
+    assert replies == ([] if "blocked" in change else [Finish.STOPPED])  # who is out hears nothing more
+    stream = Archive(await bus_server.connect("provisioner"), "CONVLOG")
+    assert len(await stream.subjects("log.telegram.>")) == len(replies)

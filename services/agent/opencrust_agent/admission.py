@@ -5,23 +5,41 @@ authority are the gateway's tokens) the sender is looked up again, and how far h
 never what the message says. A message of somebody who is not on the list, or not any more, is not answered: no reply
 goes to a stranger. It is no dead letter either, since nothing is wrong with it; the audit has it.
 
+A turn that runs is watched as well: when its author is blocked, removed or expires meanwhile, or is less than he was,
+it is stopped within a second, and who is out is told nothing more.
+
 Whether a message of a group mentions the bot is the adapter's to see, and is not asked again.
 """
 
+import asyncio
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from opencrust.access.directory import People
 from opencrust.access.people import Admission, PersonId, Verdict
 from opencrust.bus import Bus, BusError, subjects
 from opencrust.bus.drain import Work
-from opencrust.contracts import InboundMessage
+from opencrust.contracts import InboundMessage, Trust
 from opencrust.contracts.messages import now
 
 log = logging.getLogger(__name__)
 
 OWN_AUTHORITY = frozenset({"web"})
 """Channels whose adapter has records of its own."""
+LOOK_AGAIN_SECONDS = 0.25
+"""How often the author of a running turn is looked up; what the look-up hears of is not old."""
+_RANK = {Trust.UNKNOWN: 0, Trust.GUEST: 1, Trust.USER: 2, Trust.OWNER: 3}
+
+
+@dataclass(slots=True)
+class Standing:
+    """How the author of a running turn stands."""
+
+    out: bool = False
+    """Not on the list any more: he is to hear nothing more."""
 
 
 def admitted(message: InboundMessage, admission: Admission) -> InboundMessage | None:
@@ -47,9 +65,7 @@ class Admissions:
         """
         if work.channel in OWN_AUTHORITY:
             return message
-        sender = message.sender
-        person = PersonId(channel=sender.channel, account=sender.account, user=sender.user)
-        admission = await self._people.admission(person, is_group=message.is_group, mentioned=True)
+        admission = await self._admission(message)
         let_in = admitted(message, admission)
         if let_in is None:
             self.refused += 1
@@ -58,6 +74,36 @@ class Admissions:
             )
             await self._audit(work, admission)
         return let_in
+
+    @contextmanager
+    def watch(self, message: InboundMessage, work: Work, stop: asyncio.Event) -> Iterator[Standing]:
+        """While the block runs, set ``stop`` as soon as the author is out, or is less than ``message`` says."""
+        standing = Standing()
+        if work.channel in OWN_AUTHORITY:
+            yield standing
+            return
+        watching = asyncio.create_task(self._watch(message, work, stop, standing))
+        try:
+            yield standing
+        finally:
+            watching.cancel()
+
+    async def _watch(self, message: InboundMessage, work: Work, stop: asyncio.Event, standing: Standing) -> None:
+        while not stop.is_set():
+            await asyncio.sleep(LOOK_AGAIN_SECONDS)
+            try:
+                admission = await self._admission(message)
+            except BusError:
+                continue  # not known now; what the turn says cannot be stored meanwhile either
+            standing.out = admission.verdict is not Verdict.ADMIT
+            if standing.out or _RANK[admission.trust] < _RANK[message.trust]:
+                log.warning("message %d of conversation %s: stopped, %s", work.message.seq, work.conv, admission.reason)
+                stop.set()
+
+    async def _admission(self, message: InboundMessage) -> Admission:
+        sender = message.sender
+        person = PersonId(channel=sender.channel, account=sender.account, user=sender.user)
+        return await self._people.admission(person, is_group=message.is_group, mentioned=True)
 
     async def _audit(self, work: Work, admission: Admission) -> None:
         record = {

@@ -200,7 +200,10 @@ class Turns:
         live = Live(self._bus, work.channel, work.conv, message.id, work.session.attempts)
         stored = stored_at(work.message.headers, message.received_time)
         try:
-            with self._stops.watch(work.channel, work.conv, stored) as stop:
+            with (
+                self._stops.watch(work.channel, work.conv, stored) as stop,
+                self._admissions.watch(message, work, stop) as standing,
+            ):
                 setting = self._setting(message, work, session, journal, live, trusted=trusted)
                 setting.stop = stop
                 if self._guard is not None:
@@ -215,6 +218,8 @@ class Turns:
                 )
                 outcome = await loop(model, partial(self._compose, mind, message, setting), self.executor, setting)
                 session = setting.session
+                if standing.out:
+                    return _passed_over(session, work)
                 if isinstance(outcome, Pause):
                     return await self._pause(session, said, outcome.answer, setting)
                 outcome.model = mind.label(outcome.model)
