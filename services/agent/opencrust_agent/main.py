@@ -14,6 +14,7 @@ from opencrust_agent import assess
 from opencrust_agent.admission import Admissions
 from opencrust_agent.approval_desk import ApprovalDesk
 from opencrust_agent.approvals import Approvals
+from opencrust_agent.contacts import Contacts
 from opencrust_agent.demo import DemoModel
 from opencrust_agent.egress import Egress
 from opencrust_agent.guard import Canary, Guard
@@ -26,6 +27,11 @@ from opencrust_agent.plugins.desk import PluginDesk
 from opencrust_agent.plugins.plugins import Plugins
 from opencrust_agent.screen import Screen
 from opencrust_agent.stops import Stops
+from opencrust_agent.tools import Tool
+from opencrust_agent.tools.clock import Clock
+from opencrust_agent.tools.files import file_tools
+from opencrust_agent.tools.send_message import SendMessage
+from opencrust_agent.tools.web_fetch import WebFetch
 from opencrust_agent.turn import Turns
 from opencrust_agent.vetting import Vetting
 
@@ -62,7 +68,7 @@ async def run(context: Context) -> None:
         approvals = Approvals(bus)
         await ApprovalDesk(bus, approvals).start()
         stack.callback(context.spawn(approvals.sweep()).cancel)
-        egress = Egress()
+        egress = Egress(lambda: minds.now.allowed)
         plugins = Plugins(
             bus, context.settings.state_dir, egress, credentials, detector.spans, assessor, context.environment
         )
@@ -72,7 +78,11 @@ async def run(context: Context) -> None:
         stack.push_async_callback(plugin_desk.close)
         await plugin_desk.start()
         ledger = Ledger(bus, lambda: minds.now.settings.budgets)
+        contacts = Contacts(bus)
+        builtin: list[Tool] = [Clock(), WebFetch(egress), SendMessage(bus, contacts)]
+        builtin += file_tools(_workspace(context), lambda: minds.now.settings.workspace)
         tools = MeteredTools(ledger)  # built-in tools add theirs before the plugins, which take no name of theirs
+        tools.add(lambda: builtin)
         tools.add(plugins.tools)
         turns = Turns(
             bus,
@@ -84,6 +94,7 @@ async def run(context: Context) -> None:
             approvals=approvals,
             vetting=vetting,
             redact=context.redactor.text,
+            contacts=contacts,
             guard=GuardStage(bus, guard, lambda: (detector.longest, detector.longest_spaced)),
             meter=lambda model, message: Metered(model, ledger, lambda: minds.now.prices, payer_of(message)),
         )
@@ -108,6 +119,12 @@ async def run(context: Context) -> None:
         context.not_ready("stopping")
         await drain.stop(DRAIN_GRACE)
         await draining
+
+
+def _workspace(context: Context) -> Path:
+    """Where files lie that the agent keeps for people: shared by all replicas, unlike their scratch."""
+    given = context.environment.get("OPENCRUST_WORKSPACE")
+    return Path(given) if given else context.settings.state_dir / "workspace"
 
 
 def _assessor(state: Path) -> assess.Assessor:

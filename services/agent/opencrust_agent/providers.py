@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from opencrust.config import AgentSettings, Provider, ProviderKind, Providers
 from opencrust_agent.demo import LABEL, MODEL, DemoModel
+from opencrust_agent.egress import Allowed
 from opencrust_agent.ledger.prices import Prices
 from opencrust_agent.models import Chain, Credential, CredentialSource, HttpModel, Model, Transport, endpoint
 from opencrust_agent.turn import Mind
@@ -41,11 +42,26 @@ def make_mind(
             update={"instructions": "", "persona": ""}
         )  # the demo brings its own: it follows no other
         return Mind(
-            demo, plain, DEMO_MAX_TOKENS, DEMO_HISTORY, lambda _: LABEL, Prices(settings.budgets, (DemoModel.provider,))
+            demo,
+            plain,
+            DEMO_MAX_TOKENS,
+            DEMO_HISTORY,
+            lambda _: LABEL,
+            _allowed(settings),
+            Prices(settings.budgets, (DemoModel.provider,)),
         )
     limit = max(provider.max_tokens for provider in providers.providers)
     free = [DemoModel.provider, *(provider.name for provider in providers.providers if provider.kind in AT_HOME)]
-    return Mind(Chain(models), settings, limit, HISTORY, _label, Prices(settings.budgets, free))
+    return Mind(Chain(models), settings, limit, HISTORY, _label, _allowed(settings), Prices(settings.budgets, free))
+
+
+def _allowed(settings: AgentSettings) -> Allowed:
+    """What the operator allows tools to reach; nothing of it where a line cannot be read."""
+    try:
+        return Allowed(settings.egress.allow)
+    except ValueError as error:
+        log.error("agent.egress.allow is not used: %s", error)
+        return Allowed()
 
 
 def _label(model: str) -> str:

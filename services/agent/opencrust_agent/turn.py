@@ -29,6 +29,8 @@ from opencrust_agent.assess import Verdict
 from opencrust_agent.authorise import Refused, authorise, salvage
 from opencrust_agent.commands import Command, Commands, parse
 from opencrust_agent.compose import compose
+from opencrust_agent.contacts import Contacts
+from opencrust_agent.egress import Allowed
 from opencrust_agent.executor import Executor
 from opencrust_agent.guard.stage import GuardStage
 from opencrust_agent.label import new_boundary
@@ -71,6 +73,8 @@ class Mind:
     """Characters of earlier turns that the model is shown."""
     label: Callable[[str], str]
     """How a person is told which model answered."""
+    allowed: Allowed = field(default_factory=Allowed)
+    """Where tools may connect to besides the public internet."""
     prices: Prices = field(default_factory=lambda: Prices(BudgetSettings()))
 
 
@@ -89,6 +93,7 @@ class Turns:
         approvals: Approvals,
         vetting: Vetting,
         redact: Callable[[str], str] | None = None,
+        contacts: Contacts | None = None,
         guard: GuardStage | None = None,
         meter: Meter | None = None,
     ) -> None:
@@ -101,6 +106,7 @@ class Turns:
         self._approvals = approvals
         self._vetting = vetting
         self._guard = guard
+        self._contacts = contacts
         self._meter = meter
         self.executor = Executor(vetting, guard.call if guard is not None else None, redact)
         self._resuming = Resuming(bus, approvals, self.executor)
@@ -129,6 +135,8 @@ class Turns:
         message = await self._admissions.check(received, work)
         if message is None:
             return _passed_over(work.session, work)
+        if self._contacts is not None:
+            await self._contacts.note(message)
         command = parse(sanitise(message.text))
         if command is not None:
             return await self._command(command, message, work)
