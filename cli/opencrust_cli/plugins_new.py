@@ -110,7 +110,7 @@ _BUILDS = {
     "javascript": (
         "npm install componentize-qjs@0.4.5",
         "npx componentize-qjs --wit tool.wit --world tool --js plugin.js --output plugin.wasm "
-        "--sync --stub-wasi --opt-size --minify",
+        "--sync --stub-wasi --minify",
     ),
 }
 
@@ -130,7 +130,8 @@ Sign it before you give it away:
 
     opencrust plugins sign . --key author.pem
 
-`--stub-wasi` (and `--sync`) matter: a component that imports WASI, or uses the asynchronous interface, is refused.
+`--stub-wasi` (and `--sync`) matter: a component that imports WASI, or uses the asynchronous interface, is refused. So
+is one made with `--opt-size`, whose runtime needs tail calls.
 """
 
 

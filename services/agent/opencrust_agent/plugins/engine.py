@@ -143,10 +143,14 @@ def _check_type(component: wc.Component, made: wasmtime.Engine) -> None:
         if not isinstance(given, wc.FuncType):
             raise Refused(f"it does not export the function {name!r} of the world {WORLD}")
         _check_function(f"export {name}", given, signature)
+    for left_behind in _LEFT_BEHIND:
+        exports.pop(left_behind, None)
     if exports:
         raise Refused(f"it exports {min(exports)[:60]!r} besides; the world {WORLD} has `describe` and `call` alone")
 
 
+_LEFT_BEHIND = ("init", "exports")
+"""What componentize-qjs and componentize-py export for their own use while they build; nobody calls it here."""
 _HOST_FUNCTIONS = {
     "log": (("level", "string"), None),
     "now-ms": ((), "u64"),
