@@ -113,6 +113,7 @@ class Policy(BaseModel):
 DEFAULT = Policy(
     grants=(
         Grant(service="agent", secrets="provider.*", purposes=("chat",)),
+        Grant(service="agent", secrets="plugin.*", purposes=("plugin",)),
         Grant(service="channel-*", secrets="channel.{channel}.*", purposes=("connect",), ttl=900),
     ),
     watchers=("agent", "gateway"),
