@@ -21,7 +21,7 @@ from simulators.web import running_gateway
 
 UNLIMITED = Rate(burst=1e9, per_second=1e9)
 LIMITS = Limits(frames=UNLIMITED, requests=UNLIMITED, logins=UNLIMITED, upgrades=UNLIMITED, uploads=UNLIMITED)
-GROWTH = 96 * 1024 * 1024
+GROWTH = 64 * 1024 * 1024
 """Bytes by which this process, gateway and client in one, may grow."""
 AT_ONCE = 32
 PATIENCE = 1.0

@@ -448,3 +448,21 @@ async def test_what_is_no_frame_closes_its_own_socket_only(
             assert socket.close_code == code
         await kept.send_json({"type": "req", "id": "1", "op": "ping"})
         assert (await kept.receive_json())["ok"] is True
+
+
+@pytest.mark.parametrize(
+    "line", ["Authorization: Bearer \x07{token}", "Authorizati\xb6n: Bearer {token}", "X: y\r{token}", "X:{token}\x00"]
+)
+async def test_a_malformed_request_leaves_no_credential_in_the_log(
+    gateway: RunningGateway, caplog: pytest.LogCaptureFixture, line: str
+) -> None:
+    """Found by the fuzzer: the server beneath us logs the line that it cannot read."""
+    token, _ = await gateway.bearer()
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    head = f"GET /v1/models HTTP/1.1\r\nHost: 127.0.0.1:{gateway.port}\r\n{line.format(token=token)}\r\n\r\n"
+    writer.write(head.encode("latin-1"))
+    answer = await asyncio.wait_for(reader.read(4096), 10)
+    writer.close()
+    assert answer[9:12] == b"400"
+    assert token[20:] not in caplog.text
+    assert "Traceback" not in caplog.text

@@ -34,6 +34,7 @@ from opencrust.contracts import (
 )
 from opencrust_gateway.app import Gateway
 from opencrust_gateway.main import listen
+from opencrust_gateway.serverlog import server_logger
 from opencrust_gateway.settings import GatewaySettings, Limits
 
 
@@ -207,7 +208,7 @@ async def running_gateway(
     agent = EchoAgent(agent_bus)
     if answering:
         await agent.start()
-    runner = web.AppRunner(gateway.app(), access_log=None, shutdown_timeout=1)
+    runner = web.AppRunner(gateway.app(), access_log=None, logger=server_logger(), shutdown_timeout=1)
     await runner.setup()
     await listen(runner, settings)
     cli = await server.connect("cli")

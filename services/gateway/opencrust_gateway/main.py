@@ -11,6 +11,7 @@ from opencrust import service
 from opencrust.credentials import Credentials, LeakDetector
 from opencrust.service import SettingsError
 from opencrust_gateway.app import Gateway
+from opencrust_gateway.serverlog import server_logger
 from opencrust_gateway.settings import GatewaySettings, from_environment
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,11 @@ async def run(context: service.Context) -> None:
     gateway = Gateway(context.bus, settings, context.spawn, names=credentials.names)
     context.facts = gateway.facts
     runner = web.AppRunner(
-        gateway.app(), access_log=None, keepalive_timeout=IDLE_SECONDS, shutdown_timeout=SHUTDOWN_SECONDS
+        gateway.app(),
+        access_log=None,
+        logger=server_logger(),
+        keepalive_timeout=IDLE_SECONDS,
+        shutdown_timeout=SHUTDOWN_SECONDS,
     )
     following: asyncio.Task[None] | None = None
     try:
