@@ -27,6 +27,8 @@ class Platform(ABC):
 
     channel: str
     secrets: dict[str, str]
+    rotates = "token"
+    """Which of the credentials :meth:`rotate` replaces."""
     idempotent = False
     """It knows keys: nothing may be shown twice."""
 
@@ -250,7 +252,7 @@ async def rotated(run: Run, messages: int) -> None:
     """The token is replaced at the platform, then in the vault."""
     await asyncio.sleep(0.05)
     token = run.platform.rotate()
-    await asyncio.to_thread(run.house.put_secret, "token", token)
+    await asyncio.to_thread(run.house.put_secret, run.platform.rotates, token)
 
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)

@@ -109,6 +109,8 @@ class DiscordSimulator(PlatformServer):
         self._nonces: dict[tuple[str, str], dict[str, Any]] = {}
         self._sent: dict[str, list[float]] = {}
         self._ids = itertools.count(1)
+        self.said: list[tuple[str, dict[str, Any]]] = []
+        """Events of what people wrote, in order."""
 
     # -- what people do ----------------------------------------------------------------------------------------------
 
@@ -118,8 +120,19 @@ class DiscordSimulator(PlatformServer):
         """Somebody writes. ``more`` is laid over the message's JSON, odd values too."""
         message = {**self._message(channel, {"id": user, "username": name, "global_name": name}, text), **more}
         self.channels[channel].messages.append(message)
+        self.said.append((channel, message))
         await self.dispatch("MESSAGE_CREATE", self._as_event(channel, message))
         return message
+
+    async def again(self, last: int = 20) -> None:
+        """The last events once more, as after a resume whose place was forgotten."""
+        for channel, message in self.said[-last:]:
+            await self.dispatch("MESSAGE_CREATE", self._as_event(channel, message))
+
+    def shown(self) -> list[tuple[str, str]]:
+        """What the bot sent: channel and text, in order over all channels."""
+        ours = [m for channel in self.channels.values() for m in channel.messages if m["author"]["id"] == BOT]
+        return [(m["channel_id"], m["content"]) for m in sorted(ours, key=lambda m: int(m["id"]))]
 
     def attach(
         self, name: str, data: bytes, media_type: str = "application/octet-stream", **more: Any

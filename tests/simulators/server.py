@@ -61,6 +61,7 @@ class PlatformServer:
         self.refusing = False
         """Nothing is answered, new connections are cut: the platform is away."""
         self._runner: web.AppRunner | None = None
+        self._moments: list[tuple[str, str, Callable[[], None]]] = []
 
     @property
     def url(self) -> str:
@@ -68,6 +69,11 @@ class PlatformServer:
 
     def fault(self, match: str, kind: str, times: int = 1, after: float = 0.5, **extra: Any) -> None:
         self.faults.append(Fault(match, kind, times, after, extra))
+
+    def when(self, match: str, phase: str, action: Callable[[], None]) -> None:
+        """Do ``action`` at the next request that is like ``match``, ``before`` it is done (it then is not) or
+        ``after``; it is not answered."""
+        self._moments.append((match, phase, action))
 
     def calls(self, pattern: str) -> list[Request]:
         """The journal's requests whose ``METHOD path`` is like ``pattern``."""
@@ -120,6 +126,14 @@ class PlatformServer:
         body = await _body(request)
         request[BODY] = body
         self.journal.append(Request(request.method, request.path, body, time.time()))
+        for moment in self._moments:
+            match, phase, action = moment
+            if fnmatch.fnmatchcase(f"{request.method} {request.path}", match):
+                self._moments.remove(moment)
+                if phase == "after":
+                    await handler(request)
+                action()
+                return cut(request)
         fault = self._take(request)
         if fault is None:
             return await handler(request)

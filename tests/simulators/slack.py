@@ -88,6 +88,8 @@ class SlackSimulator(PlatformServer):
         self._ids = itertools.count(1)
         self._last: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self.on_ack: list[tuple[str, Callable[[], None]]] = []
+        """What to do at the next acknowledgement: ``before`` it is taken (it then is not), or ``after``."""
 
     # -- what people do ----------------------------------------------------------------------------------------------
 
@@ -220,6 +222,16 @@ class SlackSimulator(PlatformServer):
         except aiohttp.ClientError:
             return "connection_failed"
 
+    def again(self, last: int = 20) -> None:
+        """The last events once more, in envelopes of their own."""
+        for delivery in [d for d in self.deliveries if d.envelope["type"] == "events_api"][-last:]:
+            self.deliver("events_api", delivery.envelope["payload"], False)
+
+    def shown(self) -> list[tuple[str, str]]:
+        """What the app sent: channel and text, in order over all channels."""
+        ours = [(c, m) for c, messages in self.channels.items() for m in messages if m["user"] == BOT]
+        return [(c, m["text"]) for c, m in sorted(ours, key=lambda found: found[1]["ts"].partition(".")[2])]
+
     def signed(self, body: str, at: float | None = None) -> dict[str, str]:
         """The two headers that vouch for a body."""
         stamp = str(int(at if at is not None else time.time()))
@@ -290,10 +302,16 @@ class SlackSimulator(PlatformServer):
         return socket
 
     def _ack(self, frame: dict[str, Any]) -> None:
+        phase, action = self.on_ack.pop() if self.on_ack else ("", None)
+        if action is not None and phase == "before":
+            action()
+            return
         for delivery in self.deliveries:
             if delivery.envelope["envelope_id"] == frame.get("envelope_id"):
                 delivery.answer = frame.get("payload")
                 delivery.acked.set()
+        if action is not None:
+            action()
 
     # -- Web API -----------------------------------------------------------------------------------------------------
 
