@@ -86,11 +86,12 @@ def _add(options: argparse.Namespace) -> int:
         raise CommandError(f"this installation has no {platform.title} adapter")
     configuration = _load(home)
     references = dict(_pairs(options.credential, "--credential"))
-    asked = [asks for asks in platform.asks if asks.key not in references]
+    wanted = platform.asked(ChannelMode.WEBHOOK if options.webhook else ChannelMode.POLL)
+    asked = [asks for asks in wanted if asks.key not in references]
     settings = _settings(options, platform, references)
     secrets = _read_secrets(platform, [asks.key for asks in asked])
     who = ""
-    if asked and not options.no_check and len(asked) == len(platform.asks):
+    if asked and not options.no_check and len(asked) == len(wanted):
         who = platform.check(secrets, settings.api_base or platform.api_base)
         print(f"{platform.title} knows it: {who}.")
     for key, value in secrets.items():
@@ -102,14 +103,15 @@ def _add(options: argparse.Namespace) -> int:
     print(f"Channel {platform.name} is set; its credentials are in the vault.")
     _tell(home, configuration, platform.name)
     if who:
-        print(platform.after.format(who=who, bare=who.lstrip("@")))
+        print(platform.after.format(who=who, bare=who.lstrip("@"), number=who.rpartition(" ")[2]))
     if running.find(home) is None:
         print("It starts with the next `opencrust up`.")
     return EXIT_OK
 
 
 def _settings(options: argparse.Namespace, platform: Platform, references: Mapping[str, str]) -> ChannelSettings:
-    names = {asks.key: references.get(asks.key, f"channel.{platform.name}.{asks.key}") for asks in platform.asks}
+    wanted = platform.asked(ChannelMode.WEBHOOK if options.webhook else ChannelMode.POLL)
+    names = {asks.key: references.get(asks.key, f"channel.{platform.name}.{asks.key}") for asks in wanted}
     fields: dict[str, Any] = {
         "name": platform.name,
         "api_base": options.api_base,
