@@ -188,7 +188,7 @@ PLATFORMS = {
             ),
             before=(
                 "At https://api.slack.com/apps make an app from the manifest in docs/channels.md and install it. The "
-                "bot token (xoxb-) is on its page 'OAuth & Permissions'; the app token (xapp-, scope connections:write) "
+                "bot token (xoxb-) is on its page 'OAuth & Permissions', the app token (xapp-, with connections:write) "
                 "and the signing secret are on 'Basic Information'."
             ),
             check=check_slack,
