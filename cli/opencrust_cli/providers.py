@@ -45,6 +45,11 @@ def register(commands: Any) -> None:
     add.add_argument("--model", help="the model's name there (not needed for demo)")
     add.add_argument("--base-url", help="where it is, if not at its vendor's address")
     add.add_argument("--max-tokens", type=int, help="longest answer, in tokens")
+    add.add_argument(
+        "--vision",
+        action=argparse.BooleanOptionalAction,
+        help="whether the model takes pictures (without this: as is usual at that kind of provider)",
+    )
     key = add.add_mutually_exclusive_group()
     key.add_argument("--key-stdin", action="store_true", help="read its key from stdin (asked for, on a terminal)")
     key.add_argument("--credential", metavar="NAME", help="its key is in the vault already, under this name")
@@ -83,6 +88,7 @@ def _provider(options: argparse.Namespace) -> Provider:
         "base_url": options.base_url,
         "credential": f"vault:{_credential(options)}" if options.key_stdin or options.credential else None,
         "max_tokens": options.max_tokens,
+        "vision": options.vision,
     }
     if fields["model"] is None:
         raise CommandError("--model is needed: the name of the model at that provider", EXIT_USAGE)

@@ -1,6 +1,8 @@
 """Tools on the real bus with a simulated provider: the loop, its guards, approvals, and a crash at every step of it."""
 
 import asyncio
+import base64
+import functools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -11,13 +13,15 @@ import pytest
 
 from harness import BusServer
 from opencrust.access.directory import People
-from opencrust.bus import Bus, Message
+from opencrust.bus import Bus, Message, subjects
+from opencrust.bus.blobs import Blobs
 from opencrust.bus.drain import Drain
 from opencrust.bus.registry import AGENT_DURABLE
 from opencrust.config import AgentSettings, PolicySettings, Provider, ProviderKind, Providers
 from opencrust.contracts import (
     Approval,
     ApprovalsReply,
+    Attachment,
     Decision,
     EventType,
     Finish,
@@ -163,13 +167,14 @@ async def replica(
     name: str = "one",
     before: Callable[[Bus], None] = lambda bus: None,
     slots: int = 4,
+    vision: bool | None = None,
     **policy: Any,
 ) -> AsyncIterator[Replica]:
     """An agent with these tools, wired as :mod:`opencrust_agent.main` does."""
     bus = await server.connect("agent")
     before(bus)
     async with Transport() as transport:
-        provider = Provider(name="sim", kind=ProviderKind.OPENAI, base_url=simulator.url, model="echo")
+        provider = Provider(name="sim", kind=ProviderKind.OPENAI, base_url=simulator.url, model="echo", vision=vision)
         settings = AgentSettings(policy=PolicySettings(**policy))
 
         async def lease(name: str) -> Any:
@@ -444,6 +449,24 @@ async def test_his_own_wish_needs_no_approval_though_strangers_text_is_there(
         await talk.say("read the page and mail a summary to bob@example.org")
         assert (await talk.hear()).text == "sent"
     assert len(send.made) == 1
+
+
+async def test_a_picture_is_shown_to_a_model_that_sees_and_taints(
+    bus_server: BusServer, simulator: ModelSimulator, talk: Talk
+) -> None:
+    blobs = Blobs(talk.bus, "MEDIA", functools.partial(subjects.media, "web"))
+    png = b"\x89PNG\r\n\x1a\n" + b"x" * 600_000
+    picture = Attachment(name="cat.png", media_type="image/png", size=len(png), sha256=await blobs.put(png))
+    gone = picture.model_copy(update={"name": "gone.png", "sha256": "0" * 64})
+    async with replica(bus_server, simulator, [], vision=True):
+        message = inbound(1, "what is this?").model_copy(update={"attachments": [picture, gone]})
+        await talk.bus.publish_stored(f"msg.in.web.{message.key}", encode(message), message_id="m1")
+        assert (await talk.hear()).finish is Finish.COMPLETE
+    text, image = shown_to_model(simulator)[-1]["content"]
+    assert "gone.png" in text["text"]
+    assert "cat.png" not in text["text"]
+    assert base64.b64decode(image["image_url"]["url"].partition(",")[2]) == png
+    assert (await talk.session()).tainted
 
 
 async def test_a_guest_has_no_tools_and_decides_nothing(

@@ -6,12 +6,13 @@ instructions. All of it is made from the message, the session and the journal, s
 replica, asks the same.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from opencrust.contracts import Attachment, Finish, InboundMessage, SessionView, Turn
 from opencrust_agent.commands import parse
 from opencrust_agent.label import RULES, Label, marked, plain_name
-from opencrust_agent.models import Message, Request, ToolSpec, assistant, user
+from opencrust_agent.models import Image, Message, Request, Text, ToolSpec, assistant, user
 from opencrust_agent.sanitise import sanitise
 
 SUMMARY = Label("summary", origin="earlier turns of this conversation, told by a model")
@@ -29,6 +30,7 @@ def compose(
     journal: Sequence[Message] = (),
     before: int | None = None,
     name: Callable[[str], str] = plain_name,
+    pictures: Mapping[str, Image] = MappingProxyType({}),
 ) -> Request:
     """The request for one round of one turn.
 
@@ -39,12 +41,14 @@ def compose(
         journal: this turn's answers and results so far.
         before: only turns of messages with a smaller sequence are history; None for all.
         name: makes a foreign name fit to be read.
+        pictures: of this message, by SHA-256; other attachments are named.
     """
     turns = [turn for turn in session.turns if _told(turn, session) and (before is None or turn.seq < before)]
     past = _pairs([(_said(turn, message, boundary, name), turn.reply) for turn in turns], history)
     if session.summary is not None:
         past[:0] = [user(marked(session.summary.text, SUMMARY, boundary)), assistant("(I remember.)")]
-    messages = (*past, *_from_client(message), user(_asked(message, name)), *journal)
+    asked = Message("user", (Text(_asked(message, name, pictures)), *pictures.values()))
+    messages = (*past, *_from_client(message), asked, *journal)
     if tools or any(f"<<{boundary} " in part.text for part in messages):
         instructions = f"{instructions}\n\n{RULES.format(boundary)}".lstrip()
     return Request(instructions, messages, tools=tools, max_tokens=max_tokens)
@@ -71,12 +75,12 @@ def _said(turn: Turn, message: InboundMessage, boundary: str, name: Callable[[st
     return marked(text, Label("user", trusted=own, origin=turn.name), boundary)
 
 
-def _asked(message: InboundMessage, name: Callable[[str], str]) -> str:
+def _asked(message: InboundMessage, name: Callable[[str], str], pictures: Container[str]) -> str:
     text = sanitise(message.text)
     if message.is_group and message.sender.display_name:
         text = f"{name(message.sender.display_name)}: {text}"
-    lines = [text, *(named(attachment, name) for attachment in message.attachments)]
-    return "\n".join(line for line in lines if line.strip()) or "(nothing)"
+    lines = [text, *(named(a, name) for a in message.attachments if a.sha256 not in pictures)]
+    return "\n".join(line for line in lines if line.strip()) or "(see the picture)"
 
 
 def named(attachment: Attachment, name: Callable[[str], str]) -> str:

@@ -77,6 +77,7 @@ def _model(provider: Provider, transport: Transport, lease: Lease) -> Model:
             base_url=provider.base_url,
             credential=_source(provider.credential, lease),
             max_output_tokens=provider.max_tokens,
+            vision=provider.vision,
         ),
         transport,
     )

@@ -8,6 +8,7 @@ from opencrust.bus.drain import Checkpoint
 from opencrust.contracts import Approval, ApprovalCard, CallState, InboundMessage, Journal, JournalCall, SessionView
 from opencrust.contracts.messages import now
 from opencrust_agent.live import Watched
+from opencrust_agent.models import Image
 from opencrust_agent.policy import Circumstances, Policy
 from opencrust_agent.provenance import Words
 from opencrust_agent.tools import Tool
@@ -36,6 +37,8 @@ class Setting:
     """What the person said himself."""
     trusted: bool = False
     """Whether the message is its author's own: what he names in it counts as his wish."""
+    pictures: Mapping[str, Image] = field(default_factory=dict)
+    """What of the message's attachments the model sees, by SHA-256."""
     may_ask: bool = True
     """Whether the session has room for another turn that waits."""
     stop: asyncio.Event = field(default_factory=asyncio.Event)

@@ -38,6 +38,7 @@ from opencrust_agent.ledger.prices import Prices
 from opencrust_agent.live import Live
 from opencrust_agent.loop import Pause, loop
 from opencrust_agent.models import Message, Model, Request, ToolSpec
+from opencrust_agent.pictures import Pictures
 from opencrust_agent.policy import Policy
 from opencrust_agent.provenance import Words
 from opencrust_agent.reply import Said, answered, suspended
@@ -113,6 +114,7 @@ class Turns:
         self._commands = Commands(
             approvals, lambda: mind().settings.policy.requester_may_approve, lambda: _state(mind())
         )
+        self._pictures = Pictures(bus)
         self.answered = 0
         self.buried = 0
 
@@ -219,6 +221,8 @@ class Turns:
                 if prepare is not None and not await prepare(setting):
                     return suspended(session, said, Answer(), setting)
                 setting.words = self._words(setting, trusted=trusted)
+                setting.pictures = await self._pictures.of(message, self._vetting.name)
+                setting.tainted = setting.tainted or bool(setting.pictures)
                 await setting.live.send(EventType.STARTED)
                 model = self._meter(mind.model, message) if self._meter is not None else mind.model
                 setting.session = await summarised(
@@ -297,6 +301,7 @@ class Turns:
             journal=journal,
             before=setting.journal.seq,
             name=self._vetting.name,
+            pictures=setting.pictures,
         )
 
     async def _pause(self, session: SessionView, said: Said, answer: Answer, setting: Setting) -> SessionView:

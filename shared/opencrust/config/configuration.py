@@ -61,6 +61,8 @@ class Provider(_Strict):
     """Without user, password, query or fragment: a key belongs into the vault."""
     credential: Annotated[str, StringConstraints(pattern=r"^vault:[a-z0-9][a-z0-9_.-]{0,95}$")] | None = None
     max_tokens: Annotated[int, Field(ge=16, le=200_000)] = 2048
+    vision: bool | None = None
+    """Whether the model takes pictures; None: as is usual at that provider."""
 
 
 class Providers(_Strict):

@@ -50,6 +50,7 @@ from opencrust_agent.models.errors import AllModelsFailed, ErrorKind, ModelError
 from opencrust_agent.models.events import Attempt, Completion, Event, Finish, Reset, TextDelta, Usage
 from opencrust_agent.models.http_model import HttpModel
 from opencrust_agent.models.messages import (
+    Image,
     Message,
     Part,
     Reasoning,
@@ -81,6 +82,7 @@ __all__ = [
     "Event",
     "Finish",
     "HttpModel",
+    "Image",
     "Message",
     "Model",
     "ModelError",

@@ -24,7 +24,7 @@ from opencrust_agent.models.assembly import (
 )
 from opencrust_agent.models.errors import ErrorKind, ModelError
 from opencrust_agent.models.events import Finish
-from opencrust_agent.models.messages import Message, Part, Reasoning, Request, Text, ToolCall, ToolResult
+from opencrust_agent.models.messages import Image, Message, Part, Reasoning, Request, Text, ToolCall, ToolResult
 from opencrust_agent.models.provider_errors import from_event
 from opencrust_agent.models.sse import EventTooLarge, SSEParser
 from opencrust_agent.models.turns import merge_turns
@@ -75,6 +75,9 @@ def _blocks(message: Message, origin: str) -> list[dict[str, Any]]:
         match part:
             case Text(text):
                 blocks.append({"type": "text", "text": text})
+            case Image(media_type, data):
+                source = {"type": "base64", "media_type": media_type, "data": data}
+                blocks.append({"type": "image", "source": source})
             case ToolCall(id=call_id, name=name, arguments=arguments):
                 blocks.append({"type": "tool_use", "id": call_id, "name": name, "input": dict(arguments)})
             case ToolResult(call_id, content, is_error):

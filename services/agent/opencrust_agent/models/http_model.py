@@ -15,6 +15,7 @@ from opencrust_agent.models.messages import Message, Request
 from opencrust_agent.models.presets import Endpoint
 from opencrust_agent.models.redaction import KeyInUse
 from opencrust_agent.models.transport import Response, Transport
+from opencrust_agent.models.turns import without_images
 
 _AFTER_FINISH = 2.0
 """Seconds to wait for the token counts that follow a finish marker."""
@@ -88,6 +89,8 @@ class HttpModel:
         endpoint = self._endpoint
         if not endpoint.preset.supports_tools and request.tools:
             request = replace(request, tools=())
+        if not endpoint.vision:
+            request = without_images(request)
         if endpoint.max_output_tokens is not None and request.max_tokens > endpoint.max_output_tokens:
             request = replace(request, max_tokens=endpoint.max_output_tokens)
         if endpoint.preset.wire == "anthropic":

@@ -18,6 +18,15 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class Image:
+    """A picture in a user's message; `data` is its bytes in base64. Models that take none are told its `name`."""
+
+    media_type: str
+    data: str = field(repr=False)
+    name: str = "image"
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCall:
     """What the model wants done.
 
@@ -49,14 +58,14 @@ class Reasoning:
     data: JsonObject
 
 
-Part: TypeAlias = Text | ToolCall | ToolResult | Reasoning
+Part: TypeAlias = Text | Image | ToolCall | ToolResult | Reasoning
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
     """One turn of a conversation.
 
-    A user message holds `Text` and `ToolResult` parts; an assistant message `Text`, `ToolCall` and `Reasoning`.
+    A user message holds `Text`, `Image` and `ToolResult` parts; an assistant's `Text`, `ToolCall` and `Reasoning`.
     `origin` is the endpoint's name that wrote an assistant message: opaque parts return only there.
     """
 
@@ -65,7 +74,7 @@ class Message:
     origin: str = ""
 
     def __post_init__(self) -> None:
-        allowed = (Text, ToolResult) if self.role == "user" else (Text, ToolCall, Reasoning)
+        allowed = (Text, Image, ToolResult) if self.role == "user" else (Text, ToolCall, Reasoning)
         for part in self.parts:
             if not isinstance(part, allowed):
                 raise ValueError(f"a {self.role} message cannot hold a {type(part).__name__} part")
@@ -162,6 +171,8 @@ def _part_to_json(part: Part) -> dict[str, Any]:
     match part:
         case Text(text):
             return {"type": "text", "text": text}
+        case Image(media_type, data, name):
+            return {"type": "image", "media_type": media_type, "data": data, "name": name}
         case ToolCall(id=call_id, name=name, arguments=arguments, malformed=malformed, extra=extra):
             call: dict[str, Any] = {"type": "tool_call", "id": call_id, "name": name, "arguments": dict(arguments)}
             if malformed:
@@ -180,6 +191,8 @@ def _parts_from_json(parts: Iterable[Mapping[str, Any]]) -> Iterable[Part]:
         match part["type"]:
             case "text":
                 yield Text(_string(part["text"]))
+            case "image":
+                yield Image(_string(part["media_type"]), _string(part["data"]), _string(part["name"]))
             case "tool_call":
                 yield ToolCall(
                     _string(part["id"]),

@@ -26,7 +26,7 @@ from opencrust_agent.models.assembly import (
 )
 from opencrust_agent.models.errors import ErrorKind, ModelError
 from opencrust_agent.models.events import Finish
-from opencrust_agent.models.messages import Message, Part, Reasoning, Request, Text, ToolCall
+from opencrust_agent.models.messages import Image, Message, Part, Reasoning, Request, Text, ToolCall
 from opencrust_agent.models.provider_errors import from_event
 from opencrust_agent.models.sse import EventTooLarge, SSEParser
 from opencrust_agent.models.turns import joined_text, merge_turns
@@ -102,8 +102,17 @@ def _messages(request: Request, origin: str, dialect: ChatDialect) -> list[dict[
         if text := joined_text(message):
             if message.tool_results and not dialect.user_after_tool:
                 written.append({"role": "assistant", "content": "OK."})
-            written.append({"role": "user", "content": text})
+            written.append({"role": "user", "content": _seen(text, message)})
     return written
+
+
+def _seen(text: str, message: Message) -> str | list[dict[str, Any]]:
+    """Text alone as a string, which every server takes; with pictures as typed pieces."""
+    images = [part for part in message.parts if isinstance(part, Image)]
+    if not images:
+        return text
+    urls = [f"data:{image.media_type};base64,{image.data}" for image in images]
+    return [{"type": "text", "text": text}, *({"type": "image_url", "image_url": {"url": url}} for url in urls)]
 
 
 def _assistant(message: Message, origin: str, dialect: ChatDialect) -> dict[str, Any]:

@@ -28,8 +28,8 @@ _VERSION = re.compile(r"v\d+((alpha|beta)\d*)?")
 @dataclass(frozen=True, slots=True)
 class Preset:
     """`base_url` is "" when only the person can know it. `version_path` is put between a base URL without a version
-    and the format's path. `key` says how the key is sent. `keep_alive` is False for a server that closes connections
-    while they are reused."""
+    and the format's path. `key` says how the key is sent. `vision`: its usual models take pictures. `keep_alive` is
+    False for a server that closes connections while they are reused."""
 
     title: str
     wire: Literal["openai", "anthropic"] = "openai"
@@ -38,6 +38,7 @@ class Preset:
     key: Literal["bearer", "x-api-key", "api-key"] = "bearer"
     key_required: bool = True
     supports_tools: bool = True
+    vision: bool = False
     keep_alive: bool = True
     dialect: ChatDialect = field(default_factory=ChatDialect)
     timeouts: Timeouts = field(default_factory=Timeouts)
@@ -47,10 +48,11 @@ _LENIENT = ChatDialect(null_finish=True)
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
-        "anthropic": Preset("Anthropic", "anthropic", "https://api.anthropic.com/v1", key="x-api-key"),
+        "anthropic": Preset("Anthropic", "anthropic", "https://api.anthropic.com/v1", key="x-api-key", vision=True),
         "openai": Preset(
             "OpenAI",
             base_url="https://api.openai.com/v1",
+            vision=True,
             dialect=ChatDialect(max_tokens_field="max_completion_tokens"),
         ),
         "azure": Preset(
@@ -60,7 +62,9 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             dialect=ChatDialect(max_tokens_field="max_completion_tokens"),
         ),
         "openrouter": Preset("OpenRouter", base_url="https://openrouter.ai/api/v1"),
-        "gemini": Preset("Google Gemini", base_url="https://generativelanguage.googleapis.com/v1beta/openai"),
+        "gemini": Preset(
+            "Google Gemini", base_url="https://generativelanguage.googleapis.com/v1beta/openai", vision=True
+        ),
         "mistral": Preset(
             "Mistral",
             base_url="https://api.mistral.ai/v1",
@@ -103,6 +107,7 @@ class Endpoint:
     timeouts: Timeouts
     credential: CredentialSource | None = None
     max_output_tokens: int | None = None
+    vision: bool = False
 
     def headers(self, key: str) -> dict[str, str]:
         """Request headers, the key among them when it is not empty."""
@@ -127,8 +132,10 @@ def endpoint(
     credential: CredentialSource | None = None,
     timeouts: Timeouts | None = None,
     max_output_tokens: int | None = None,
+    vision: bool | None = None,
 ) -> Endpoint:
-    """Checks a configured provider. `name` is how the person calls it, `model` the provider's model id.
+    """Checks a configured provider. `name` is how the person calls it, `model` the provider's model id,
+    `vision` whether it takes pictures (None: as is usual there).
     Raises ValueError with a sentence for the person."""
     preset = PRESETS.get(kind)
     if preset is None:
@@ -153,6 +160,7 @@ def endpoint(
         timeouts or preset.timeouts,
         credential,
         max_output_tokens,
+        preset.vision if vision is None else vision,
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
-from opencrust_agent.models.messages import Message, Reasoning, Text, ToolResult
+from opencrust_agent.models.messages import Image, Message, Reasoning, Request, Text, ToolResult
 
 
 def merge_turns(messages: Iterable[Message]) -> list[Message]:
@@ -31,6 +32,19 @@ def merge_turns(messages: Iterable[Message]) -> list[Message]:
 def joined_text(message: Message) -> str:
     """Text parts with an empty line between them."""
     return "\n\n".join(part.text for part in message.parts if isinstance(part, Text))
+
+
+def without_images(request: Request) -> Request:
+    """The request for a model that takes no pictures: each is named instead."""
+
+    def told(message: Message) -> Message:
+        parts = tuple(
+            Text(f"(a picture that you cannot see: {part.name})") if isinstance(part, Image) else part
+            for part in message.parts
+        )
+        return Message(message.role, parts, message.origin)
+
+    return replace(request, messages=tuple(told(message) for message in request.messages))
 
 
 def _results_first(message: Message) -> Message:
