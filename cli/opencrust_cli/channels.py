@@ -20,7 +20,6 @@ from opencrust_cli.bus import with_bus
 from opencrust_cli.channel_platforms import PLATFORMS, Platform, fits
 from opencrust_cli.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, CommandError
 from opencrust_cli.home import Home
-from opencrust_cli.supervisor_child import is_installed
 from opencrust_cli.vault_access import perform
 
 ABOUT = """\
@@ -82,8 +81,6 @@ def _add(options: argparse.Namespace) -> int:
     home: Home = options.home
     home.require_own()
     platform = PLATFORMS[options.name]
-    if not is_installed(f"channel-{platform.name}"):
-        raise CommandError(f"this installation has no {platform.title} adapter")
     configuration = _load(home)
     references = dict(_pairs(options.credential, "--credential"))
     wanted = platform.asked(ChannelMode.WEBHOOK if options.webhook else ChannelMode.POLL)
