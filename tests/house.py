@@ -42,6 +42,11 @@ class House:
         self.run("up", "--detach", "--port", str(self.port), *self._options, timeout=60)
         return time.monotonic() - begin
 
+    def up_plainly(self) -> float:
+        """As `up`, without the options that it was made with."""
+        self._options = ()
+        return self.up()
+
     def run(self, *arguments: str, stdin: str = "", check: bool = True, timeout: float = 60) -> str:
         """One `opencrust` command; its standard output."""
         done = subprocess.run(

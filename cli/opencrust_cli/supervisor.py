@@ -37,7 +37,7 @@ from opencrust_cli.supervisor_child import entry_module
 from opencrust_cli.supervisor_log import LogFile, Terminal
 from opencrust_cli.supervisor_process import Process, State
 from opencrust_cli.supervisor_program import Program
-from opencrust_cli.supervisor_stack import BUS, PROVISIONER, STOP_ORDER, Stack
+from opencrust_cli.supervisor_stack import BUS, PROVISIONER, SIMULATED, STOP_ORDER, Stack
 from opencrust_cli.supervisor_watch import WATCH_SECONDS, ConfigurationWatch
 
 GRACE_SECONDS = 10.0
@@ -198,6 +198,8 @@ class Supervisor:
         self._job(self._stack.apply(), applied)
 
     def _start_services(self) -> None:
+        for program in self._stack.demo():
+            self._add(program)
         for name in self._names:
             self._add(self._stack.service(name))
 
@@ -219,7 +221,7 @@ class Supervisor:
         except ConfigError:  # the provisioner has said what is wrong with it
             return
         for name, process in self._services.items():
-            if name not in (BUS, *self._names):
+            if name not in (BUS, *self._names) and not name.startswith(SIMULATED):
                 process.stop(GRACE_SECONDS)
         self._start_missing()
 
@@ -443,14 +445,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--no-fork", action="store_true")
+    parser.add_argument("--simulators", type=Path, help="folder of the simulators of a demo")
     parser.add_argument("--quiet", action="store_true", help="nothing on the terminal, and no login link")
     options = parser.parse_args(arguments)
     home = Home(options.home)
     try:
         # Held until the process ends.
         lock = Lock(home)
+        if options.simulators is not None:
+            sys.path.append(str(options.simulators))
         stack = Stack(
-            home, options.port, choose_bus_port(home), Configuration.load(home.path).otlp_endpoint, dict(os.environ)
+            home,
+            options.port,
+            choose_bus_port(home),
+            Configuration.load(home.path).otlp_endpoint,
+            dict(os.environ),
+            options.simulators,
         )
         for directory in stack.directories():
             make_private_directory(directory)

@@ -1,5 +1,6 @@
 """The embedded stack as a table: which programs there are, what each may touch, and in which order they end."""
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from opencrust.config import PLATFORMS, Configuration
 from opencrust.nats_binary import find_nats_server
+from opencrust_cli.demo_channels import PORTS
 from opencrust_cli.errors import CommandError
 from opencrust_cli.home import Home
 from opencrust_cli.supervisor_child import is_installed
@@ -14,7 +16,8 @@ from opencrust_cli.supervisor_program import Binary, Program, Service, Tool
 
 BUS = "bus"
 PROVISIONER = "provisioner"
-STOP_ORDER = (("gateway", "channel-*"), ("agent",), ("dlq",), ("vault",), (BUS,))
+SIMULATED = "sim-"
+STOP_ORDER = (("gateway", "channel-*", f"{SIMULATED}*"), ("agent",), ("dlq",), ("vault",), (BUS,))
 """Who takes messages in stops first, who serves the others last."""
 SERVICES = (
     "vault",
@@ -53,6 +56,7 @@ class Stack:
         gateway_port, bus_port: on 127.0.0.1.
         otlp_endpoint: base URL of an OTLP/HTTP receiver for all services, or None.
         environment: the supervisor's own, which is clean already.
+        simulators: the folder with the simulators of a demo, or None.
     """
 
     home: Home
@@ -60,6 +64,7 @@ class Stack:
     bus_port: int
     otlp_endpoint: str | None
     environment: Mapping[str, str]
+    simulators: Path | None = None
 
     @property
     def bus_url(self) -> str:
@@ -125,6 +130,26 @@ class Stack:
             read=(self.home.identity(name), *keys),
             write=(state, vault) if name == "vault" else (state,),
         )
+
+    def demo(self) -> list[Program]:
+        """The simulators that stand in for platforms in a demo."""
+        if self.simulators is None:
+            return []
+        path = os.pathsep.join([*filter(None, [self.environment.get("PYTHONPATH")]), str(self.simulators)])
+        state = self.home.state("cli")
+        return [
+            Program(
+                name=f"{SIMULATED}{name}",
+                what=Tool("simulators.__main__", (name, "--port", str(port))),
+                home=self.home.path,
+                directory=state,
+                environment={**self._common(state), "PYTHONPATH": path},
+                read=(self.simulators,),
+                write=(state,),
+                ready_line="is simulated on",
+            )
+            for name, port in PORTS.items()
+        ]
 
     def prepare(self) -> Program:
         """The provisioner's part that needs no bus: the only program that sees the authority's key."""

@@ -1,6 +1,7 @@
 """``opencrust up`` and ``opencrust down``."""
 
 import argparse
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,9 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from opencrust.config import ConfigError
 from opencrust.environment import unlock_key_in
 from opencrust.identity.files import make_private_directory
-from opencrust_cli import running
+from opencrust_cli import demo_channels, running
 from opencrust_cli.errors import EXIT_NOT_RUNNING, EXIT_OK, EXIT_USAGE, CommandError
 from opencrust_cli.home import Home
 from opencrust_cli.login import print_login_link
@@ -50,6 +52,9 @@ def register(commands: Any) -> None:
     up.add_argument(
         "--no-fork", action="store_true", help="a fresh Python for each service: slower to start, and more memory"
     )
+    up.add_argument(
+        "--demo-channels", action="store_true", help="also a simulated Telegram, to try a channel without an account"
+    )
     up.set_defaults(run=_up)
     down = commands.add_parser("down", help="stop everything", description=DOWN, formatter_class=form)
     down.set_defaults(run=_down)
@@ -70,11 +75,28 @@ def _up(options: argparse.Namespace) -> int:
     argv = [*interpreter(), "-m", "opencrust_cli.supervisor", "--home", str(home.path), "--port", str(options.port)]
     if options.no_fork or not sys.platform.startswith("linux"):
         argv.append("--no-fork")
+    if options.demo_channels:
+        argv += ["--simulators", str(demo_channels.simulators())]
+        for port in demo_channels.PORTS.values():
+            if not is_free(port):
+                raise CommandError(f"port {port} on 127.0.0.1, where the simulator would listen, is taken")
+        try:
+            demo_channels.configure(home)
+        except ConfigError as error:
+            raise CommandError(str(error)) from None
+        print(demo_channels.told())
+    else:
+        _forget_demo(home)
     environment = _environment()
     if options.detach:
         return _detach(home, [*argv, "--quiet"], environment)
     sys.stdout.flush()
     os.execve(sys.executable, argv, environment)  # noqa: S606 - our own module, no shell
+
+
+def _forget_demo(home: Home) -> None:
+    with contextlib.suppress(ConfigError):  # the provisioner says what is wrong with the configuration
+        demo_channels.forget(home)
 
 
 def _check_unlock_key() -> None:

@@ -4,9 +4,13 @@ import asyncio
 import json
 import time
 from pathlib import Path
+from typing import Any
+
+import aiohttp
 
 from channels import until
 from house import House
+from opencrust_cli.demo_channels import PORTS
 from simulators.telegram import TOKEN, TelegramSimulator
 
 MIB = 1024
@@ -55,3 +59,26 @@ async def test_telegram_from_the_token_to_the_last_answer(tmp_path: Path) -> Non
             logs = "".join(path.read_text() for path in (house.home / "log").glob("*.log"))
             assert token not in logs
             assert TOKEN not in logs
+
+
+async def test_a_channel_can_be_tried_without_an_account(tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{PORTS['telegram']}"
+    with House(tmp_path / "home", "--demo-channels") as house:
+        async with aiohttp.ClientSession() as session:
+
+            async def get(path: str) -> Any:
+                async with session.get(url + path) as answer:
+                    return await answer.json()
+
+            async with session.get(url) as page:
+                assert "Simulated Telegram" in await page.text()
+            async with session.post(f"{url}/_sim/say", data=b'{"chat": 1, "user": 1, "text": "hello"}') as answer:
+                assert answer.status == 200
+
+            async def answered() -> bool:
+                return bool((await get("/_sim/messages"))["messages"])
+
+            await until(answered, 15)
+        await asyncio.to_thread(house.run, "down")
+        await asyncio.to_thread(house.up_plainly)
+        assert json.loads(await asyncio.to_thread(house.run, "channels", "list", "--json")) == {"channels": []}

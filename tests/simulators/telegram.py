@@ -1,6 +1,6 @@
 """A simulated Bot API, with what the real one does on a bad day.
 
-    python -m simulators telegram --port 8901           (with tests/ on PYTHONPATH; or: opencrust-sim telegram)
+    python -m simulators telegram --port 8901           (with tests/ on PYTHONPATH; or: tests/opencrust-sim telegram)
 
 It answers below ``/bot<token>/<method>`` and ``/file/bot<token>/<path>`` by any HTTP verb, with JSON, form or multipart
 bodies and methods in any case, as https://core.telegram.org/bots/api says; the rules about offsets and the two kinds of
@@ -32,6 +32,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -179,6 +180,7 @@ class TelegramSimulator:
             ("rotate", self._rotate),
         ):  # fmt: skip
             app.router.add_post(f"/_sim/{path}", handler)
+        app.router.add_get("/", self._page)
         app.router.add_get("/_sim/messages", self._messages)
         app.router.add_get("/_sim/journal", self._journal)
         app.router.add_get("/_sim/state", self._state)
@@ -571,13 +573,13 @@ class TelegramSimulator:
     # -- the control API
 
     async def _say(self, request: web.Request) -> web.Response:
-        given = await request.json()
+        given = json.loads(await request.text())
         kinds = ("photo", "document", "voice")
         files = {kind: base64.b64decode(given.pop(kind)) for kind in kinds if kind in given}
         return web.json_response({"update_id": await self.say(files=files or None, **given)})
 
     async def _press(self, request: web.Request) -> web.Response:
-        return web.json_response({"update_id": await self.press(**await request.json())})
+        return web.json_response({"update_id": await self.press(**json.loads(await request.text()))})
 
     async def _push(self, request: web.Request) -> web.Response:
         return web.json_response({"update_id": await self.push((await request.json())["update"])})
@@ -590,9 +592,20 @@ class TelegramSimulator:
         self.rotate((await request.json())["token"])
         return web.json_response({"ok": True})
 
+    async def _page(self, request: web.Request) -> web.StreamResponse:
+        """Where a person plays the people."""
+        return web.FileResponse(Path(__file__).with_suffix(".html"))
+
     async def _messages(self, request: web.Request) -> web.Response:
         shown = [
-            {"id": s.id, "chat": s.chat, "text": s.now, "method": s.method, "markup": s.parameters.get("reply_markup")}
+            {
+                "id": s.id,
+                "chat": s.chat,
+                "at": s.at,
+                "text": s.now,
+                "method": s.method,
+                "markup": s.parameters.get("reply_markup"),
+            }
             for s in self.sent
         ]
         return web.json_response({"messages": shown, "drafts": self.drafts[-20:]})
