@@ -39,12 +39,9 @@ class HttpRule(BaseModel):
     @model_validator(mode="after")
     def _is_public(self) -> "HttpRule":
         if not _HOST.fullmatch(self.host):
-            raise ValueError("host must be a full host name in small letters, or *.name; no address, no trailing dot")
-        labels = self.host.split(".")
-        if labels[-1] in _LOCAL:
+            raise ValueError("host must be a full host name in small letters, or *.name of two parts; no address")
+        if self.host.rpartition(".")[2] in _LOCAL:
             raise ValueError("host is a name of the inside network")
-        if labels[0] == "*" and len(labels) < 3:
-            raise ValueError("host: a whole top-level domain is too much to ask for")
         return self
 
     def rule(self) -> HostRule:
