@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from opencrust.contracts import ApprovalCard
+from opencrust_agent.guard.links import dead
 from opencrust_agent.tools import Effect, ToolSpec
 
 MAX_LINE = 480
@@ -58,7 +59,7 @@ def make_card(
             *lines[: MAX_LINES - 1],
             f"… and {hidden} more lines that do not fit here: deny it unless you expect it",
         ]
-    return ApprovalCard(id=id, tool=spec.name, lines=[line[:500] for line in lines], expires=expires)
+    return ApprovalCard(id=id, tool=spec.name, lines=[dead(line)[:500] for line in lines], expires=expires)
 
 
 def card_text(card: ApprovalCard) -> str:

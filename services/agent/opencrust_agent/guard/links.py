@@ -108,6 +108,20 @@ _NO_MARKS = {0xE000: None, 0xE001: None}
 _MARK = re.compile("\ue000([0-9]+)\ue001")
 
 
+def dead(text: str) -> str:
+    """``text`` with all its addresses whole and readable, and no link: for what a person is asked about. A chat that
+    fetches a link for its preview would else do what he has not approved."""
+
+    def kill(match: re.Match[str]) -> str:
+        address = match.group()
+        if not _is_address(address.rstrip(_TRAILING)):
+            return address
+        head, slash, rest = re.match(r"([^/?#]*:?/{0,2}[^/?#]*)([/?#]?)(.*)", address, re.DOTALL).groups()  # type: ignore[union-attr]
+        return head.replace(":", "[:]").replace(".", "[.]") + slash + rest
+
+    return _BARE.sub(kill, text)
+
+
 def _keep(work: Defanged, piece: str) -> str:
     """A mark in the place of a piece that is settled."""
     work._kept.append(_MARK.sub(lambda m: work._kept[int(m[1])], piece))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opencrust_agent.guard.links import Named, defang
+from opencrust_agent.guard.links import Named, dead, defang
 
 DATA = "c2VjcmV0IGRhdGE"
 PAGE = "Read https://news.example/today and https://tracker.example/page?id=7 . See also shop.example"
@@ -133,6 +133,14 @@ def test_in_a_clean_turn_links_stay_and_a_tools_images_too() -> None:
 def test_an_image_of_an_unnamed_host_becomes_a_link_in_a_clean_turn() -> None:
     assert defang("![a cat](https://cats.example/1.png)", Named(), tainted=False).text == (
         "[a cat](https://cats.example/1.png)"
+    )
+
+
+def test_what_a_person_is_asked_about_is_readable_and_no_link() -> None:
+    assert dead("url = https://evil.example:8/a.b?d=x.y") == "url = https[:]//evil[.]example[:]8/a.b?d=x.y"
+    assert dead("to = evil.example/x") == "to = evil[.]example/x"
+    assert dead("path = notes/todo.md, bob@example.org, 3.14, main.py") == (
+        "path = notes/todo.md, bob@example.org, 3.14, main.py"
     )
 
 
