@@ -86,7 +86,7 @@ class Fleet:
         """Stop everything."""
         for name in list(self._running):
             await self._drop(name)
-        await self._processes.close()
+        await self._processes.shut()
 
     async def _make_room(self) -> None:
         alive = [(running.last, name) for name, (_, running) in self._running.items() if running.alive]

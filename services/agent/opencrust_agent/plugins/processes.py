@@ -50,6 +50,7 @@ class Processes:
         self._control: socket.socket | None = None
         self._lock = asyncio.Lock()
         self._compiling = asyncio.Lock()
+        self._over = False
         self._closing: set[asyncio.Task[None]] = set()
         self.children: dict[int, Child] = {}
 
@@ -138,6 +139,11 @@ class Processes:
             await self._stop()
         await asyncio.gather(*self._closing, return_exceptions=True)
 
+    async def shut(self) -> None:
+        """:meth:`close`, for good: an order that waited meanwhile starts nothing any more."""
+        self._over = True
+        await self.close()
+
     def _hang_up(self, child: Child) -> None:
         """Close our end, without waiting: whoever ends a child may be cancelled over it."""
         child.writer.close()
@@ -170,7 +176,7 @@ class Processes:
             async with self._lock:
                 if not self.running:
                     await self._stop()
-                    if not start:
+                    if not start or self._over:
                         raise PluginFault("worker", "the plugins' processes have ended")
                     await self._start()
                 assert self._control is not None
