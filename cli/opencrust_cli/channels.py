@@ -15,7 +15,7 @@ from opencrust.bus import Bus
 from opencrust.bus.survey import Report, survey
 from opencrust.config import ChannelMode, ChannelSettings, ConfigError, Configuration, Webhook
 from opencrust.contracts.base import explain
-from opencrust_cli import running, vault
+from opencrust_cli import channel_policy, running, vault
 from opencrust_cli.bus import with_bus
 from opencrust_cli.channel_platforms import PLATFORMS, Platform, fits
 from opencrust_cli.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, CommandError
@@ -72,6 +72,12 @@ def register(commands: Any) -> None:
     status = actions.add_parser("status", help="how the running ones are, replica by replica")
     status.add_argument("--json", action="store_true", help='{"channels": [{"name", "replicas": [{"instance", …}]}]}')
     status.set_defaults(run=_status)
+    policy = actions.add_parser(
+        "policy", help=channel_policy.HELP, description=channel_policy.POLICY, formatter_class=form
+    )
+    policy.add_argument("--json", action="store_true", help='{"channels": [{"channel", "dm", "group", …}]}')
+    channel_policy.arguments(policy)
+    policy.set_defaults(run=channel_policy.run)
 
 
 # -- add and remove

@@ -4,8 +4,9 @@ import argparse
 import json
 from typing import Any
 
-from opencrust.access.desk import ChannelEntry, DeskRequest, PersonChange, PersonEntry
-from opencrust.access.people import ChannelPolicy, DmPolicy, GroupPolicy, PersonId, Role
+from opencrust.access.desk import DeskRequest, PersonChange, PersonEntry
+from opencrust.access.people import PersonId, Role
+from opencrust_cli import channel_policy
 from opencrust_cli.desk import ROLES, ask, channel_of, ends, one_of, person_line
 from opencrust_cli.errors import EXIT_OK, EXIT_USAGE, CommandError
 from opencrust_cli.family import Family
@@ -31,18 +32,6 @@ Put somebody on a channel's list by the user id there, without a code.
 
 example:
   opencrust people add telegram 7001001 123456 --name Anna"""
-POLICY = """\
-Who is answered on a channel: of private messages (--dm) and in groups (--groups). Without either it is shown.
-
-  --dm pairing      people on the list; a stranger is offered a code that you can approve (the default)
-  --dm allowlist    people on the list; a stranger is dropped in silence
-  --dm open         anybody, as a guest
-  --groups disabled nobody (the default)
-  --groups mention  people on the list, when they mention the bot or answer it
-  --groups open     anybody who mentions it; strangers as guests
-
-example:
-  opencrust people policy telegram --dm allowlist --groups mention"""
 _WHO = "their key, name or user id, as `opencrust people list` shows it"
 
 
@@ -65,10 +54,7 @@ def register(commands: Any) -> None:
     block.add_argument("who", help=_WHO)
     remove = action("remove", "take a person off: a stranger again, who may ask again", _remove)
     remove.add_argument("who", help=_WHO)
-    policy = action("policy", "who is answered on a channel", _policy, POLICY)
-    policy.add_argument("channel", nargs="?", help="all of them if not given")
-    policy.add_argument("--dm", choices=list(DmPolicy))
-    policy.add_argument("--groups", choices=list(GroupPolicy))
+    channel_policy.arguments(action("policy", channel_policy.HELP, channel_policy.run, channel_policy.POLICY))
 
 
 def _facts(parser: argparse.ArgumentParser) -> None:
@@ -116,28 +102,6 @@ def _remove(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _policy(options: argparse.Namespace) -> int:
-    channel = channel_of(options.channel) if options.channel else None
-    found = ask(options.home, "policy", DeskRequest(channel=channel)).channels
-    if options.dm or options.groups:
-        if channel is None:
-            raise CommandError("say of which channel: opencrust people policy telegram --dm allowlist", EXIT_USAGE)
-        before = found[0].policy
-        policy = ChannelPolicy(
-            dm=DmPolicy(options.dm) if options.dm else before.dm,
-            group=GroupPolicy(options.groups) if options.groups else before.group,
-        )
-        found = ask(options.home, "policy", DeskRequest(channel=channel, policy=policy)).channels
-    if options.json:
-        print(json.dumps({"channels": [_policy_shown(entry) for entry in found]}))
-        return EXIT_OK
-    for entry in found:
-        alarm = f"  {entry.wrong_codes} wrong codes within an hour: somebody guesses" if entry.alarm else ""
-        dm, group = entry.policy.dm.value, entry.policy.group.value
-        print(f"{entry.channel:<10}  private: {dm:<10}  groups: {group:<10}{alarm}")
-    return EXIT_OK
-
-
 def _change(options: argparse.Namespace, **more: Any) -> PersonChange:
     role = Role(options.role) if options.role else None
     return PersonChange(role=role, name=options.name, expires=ends(options.expires), **more)
@@ -151,8 +115,3 @@ def _tell(options: argparse.Namespace, entry: PersonEntry) -> int:
 def shown(entry: PersonEntry) -> dict[str, Any]:
     """A person in JSON."""
     return entry.model_dump(mode="json")
-
-
-def _policy_shown(entry: ChannelEntry) -> dict[str, Any]:
-    policy = {"dm": entry.policy.dm.value, "group": entry.policy.group.value}
-    return {"channel": entry.channel, **policy, "wrong_codes": entry.wrong_codes, "alarm": entry.alarm}

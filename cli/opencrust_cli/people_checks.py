@@ -39,7 +39,7 @@ def judge(people: list[PersonEntry], channels: list[ChannelEntry]) -> Iterator[F
                 f"pairing on {entry.channel}",
                 False,
                 f"{entry.wrong_codes} wrong codes within an hour: somebody may be guessing",
-                f"`opencrust people policy {entry.channel} --dm allowlist` drops strangers in silence",
+                f"`opencrust channels policy {entry.channel} --dm allowlist` drops strangers in silence",
             )
         opened = [
             where
@@ -54,5 +54,5 @@ def judge(people: list[PersonEntry], channels: list[ChannelEntry]) -> Iterator[F
                 f"rules of {entry.channel}",
                 None,
                 f"anybody is answered in {' and '.join(opened)}, as a guest",
-                f"`opencrust people policy {entry.channel} --dm pairing --groups mention` closes it",
+                f"`opencrust channels policy {entry.channel} --dm pairing --groups mention` closes it",
             )

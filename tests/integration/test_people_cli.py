@@ -90,14 +90,14 @@ async def test_an_invitation_is_redeemed_and_a_request_blocked_by_id(keyboard: K
 
 
 async def test_policies_and_a_person_added_by_id(keyboard: Keyboard) -> None:
-    assert "private: pairing     groups: disabled" in await keyboard.type("people policy telegram")
+    assert "private: pairing     groups: disabled" in await keyboard.type("channels policy telegram")
     assert "private: allowlist   groups: mention" in await keyboard.type(
         "people policy telegram --dm allowlist --groups mention"
     )
     assert (await keyboard.ask("request")).outcome is PairingOutcome.REFUSED
     policies = json.loads(await keyboard.type("people policy --json"))["channels"]
     assert [(p["dm"], p["group"]) for p in policies if p["channel"] != "telegram"] == [("pairing", "disabled")] * 4
-    assert "say of which channel" in await keyboard.type("people policy --dm open", code=2)
+    assert "say of which channel" in await keyboard.type("channels policy --dm open", code=2)
     await keyboard.type("people add telegram bot 123 --name Anna")
     await keyboard.type("people add telegram bot2 123 --name Anna")
     assert "several are called" in await keyboard.type("people block Anna", code=1)
