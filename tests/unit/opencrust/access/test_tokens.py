@@ -12,6 +12,8 @@ from opencrust.access import (
     ScopeError,
     TokenKind,
     TokenRecord,
+    is_token_id,
+    lifetime,
     mint_bearer,
     mint_session,
     mint_ticket,
@@ -19,6 +21,7 @@ from opencrust.access import (
     revoke,
     verify,
 )
+from opencrust.access.tokens import minted_by
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -149,3 +152,32 @@ def test_a_damaged_record_is_refused_as_a_whole(change: dict[str, object]) -> No
     damaged = {**bearer()[1].model_dump(mode="json"), **change}
     with pytest.raises(ValidationError):
         TokenRecord.model_validate(damaged)
+
+
+def test_a_programs_token_makes_nothing_that_outlives_it_and_a_session_does() -> None:
+    soon, late = NOW + timedelta(hours=1), NOW + timedelta(days=1)
+    for wanted in (None, late):
+        assert lifetime(wanted, kind=TokenKind.BEARER, ends=soon) == soon
+        assert lifetime(wanted, kind=TokenKind.SESSION, ends=soon) == wanted
+        assert lifetime(wanted, kind=TokenKind.BEARER, ends=None) == wanted
+    assert lifetime(soon, kind=TokenKind.BEARER, ends=late) == soon
+
+
+def test_what_programs_minted_is_found_and_what_sessions_minted_is_not() -> None:
+    _, program = mint_bearer("program", ALL_SCOPES, None, held=ALL_SCOPES, now=NOW)
+    _, session = mint_session(mint_ticket(ALL_SCOPES, held=ALL_SCOPES, now=NOW)[1], now=NOW)
+    _, child = mint_bearer("child", ALL_SCOPES, None, held=ALL_SCOPES, parent=program.id, now=NOW)
+    _, grandchild = mint_bearer("grandchild", ALL_SCOPES, None, held=ALL_SCOPES, parent=child.id, now=NOW)
+    _, kept = mint_bearer("kept", ALL_SCOPES, None, held=ALL_SCOPES, parent=session.id, now=NOW)
+    records = [program, session, child, grandchild, kept]
+    assert minted_by([program, session], records) == [child]
+    assert minted_by([child], records) == [grandchild]
+    assert minted_by([], records) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a" * 15, "a" * 17, "A" * 16, "a" * 15 + "1", "a" * 15 + ".", "*" * 16, "aaaaaaaaaaaaaaa\n"]
+)
+def test_what_is_no_id_of_a_token_is_told(text: str) -> None:
+    assert not is_token_id(text)
+    assert is_token_id("abcdefgh234567ab")
