@@ -21,7 +21,7 @@ from opencrust.credentials import CredentialError
 from opencrust_channel_discord.catchup import Place, Places
 from opencrust_channel_discord.client import DEFAULT_GATEWAY, Client
 from opencrust_channel_discord.commands import COMMANDS, acknowledgement
-from opencrust_channel_discord.events import EPOCH_MS, Me, interaction_event, message_event
+from opencrust_channel_discord.events import EPOCH_MS, Me, interaction_event, message_event, moment
 from opencrust_channel_discord.rest import NoAnswer, Refusal, Rest, link_error
 
 log = logging.getLogger(__name__)
@@ -242,7 +242,7 @@ class Listener:
         if await self._places.is_new(guild):
             for data in channels:
                 if (place := self._places.learn(data, guild, self._me.id)) is not None:
-                    await self._places.cursor(place, begin=place.last or "0")
+                    await self._places.cursor(place, begin=self._first_cursor(place.last))
             await self._places.know(guild)
         for data in channels:
             self._announce(data, guild)
@@ -283,11 +283,23 @@ class Listener:
         session = self._session
         if place.session == session:
             return
-        begin = "0" if place.guild else str(max(0, int(self._since.timestamp() * 1000) - EPOCH_MS) << 22)
+        begin = "0" if place.guild else self._first_id()
         cursor = await self._places.cursor(place, begin=begin)
         if place.last is None or _later(place.last, cursor):
             await self._backfill(place, cursor)
         place.session = session
+
+    def _first_id(self) -> str:
+        """The least id of what was written since this account was first listened to."""
+        return str(max(0, int(self._since.timestamp() * 1000) - EPOCH_MS) << 22)
+
+    def _first_cursor(self, last: str | None) -> str:
+        """Where reading begins in a channel of a server that we never knew: at its last message, but not after the
+        moment when this account was first listened to (we may have been killed just after it)."""
+        if last is None:
+            return "0"
+        at = moment(last)
+        return self._first_id() if at is not None and at > self._since else last
 
     async def _backfill(self, place: Place, cursor: str) -> None:
         for _ in range(MOST_PAGES):
