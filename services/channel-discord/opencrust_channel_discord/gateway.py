@@ -16,6 +16,7 @@ import discord
 
 from opencrust.bus import BusError
 from opencrust.channel.adapter import Emit, Fate, LinkError, Runtime
+from opencrust.channel.cursors import Cursors, later
 from opencrust.channel.in_order import InOrder
 from opencrust.credentials import CredentialError
 from opencrust_channel_discord.catchup import Place, Places
@@ -62,7 +63,8 @@ class Listener:
         self._me = me
         self._emit = emit
         self._content = content
-        self._places = Places(runtime.cursor, runtime.keep)
+        self._places = Places()
+        self._cursors = Cursors(runtime.cursor, runtime.keep)
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._work = InOrder(self._fail)
         self._session = 0
@@ -77,7 +79,7 @@ class Listener:
         connected = asyncio.create_task(client.run_until_closed())
         watch = asyncio.create_task(self._watch())
         stopped = asyncio.create_task(stop.wait())
-        flushing = asyncio.create_task(self._places.flushing())
+        flushing = asyncio.create_task(self._cursors.flushing())
         ends: list[asyncio.Future[Any]] = [connected, watch, stopped, self._broken]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -98,7 +100,7 @@ class Listener:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._work.close()
         with contextlib.suppress(BusError):
-            await self._places.flush()
+            await self._cursors.flush()
         with contextlib.suppress(Exception):  # a library's way to end must not hold up ours
             async with asyncio.timeout(3):
                 await client.close()
@@ -229,7 +231,7 @@ class Listener:
     # -- work, in order by channel
 
     async def _ready(self, application: Mapping[str, Any]) -> None:
-        for channel in await self._places.direct():
+        for channel in await self._cursors.met():
             self._work.put(channel, partial(self._catch_up, self._places.seen(channel, None)))
         if number := application.get("id"):
             try:
@@ -239,16 +241,17 @@ class Listener:
 
     async def _known_guild(self, guild: str, channels: list[Mapping[str, Any]]) -> None:
         """Give every channel of a server a cursor, and read what is later than that."""
-        if await self._places.is_new(guild):
+        if await self._runtime.cursor(f"guild-{guild}") is None:
             for data in channels:
                 if (place := self._places.learn(data, guild, self._me.id)) is not None:
-                    await self._places.cursor(place, begin=self._first_cursor(place.last))
-            await self._places.know(guild)
+                    await self._cursors.get(place.id, self._first_cursor(place.last))
+            await self._runtime.keep(f"guild-{guild}", "1")
         for data in channels:
             self._announce(data, guild)
 
     async def _message(self, place: Place, data: Mapping[str, Any]) -> None:
-        await self._patiently(lambda: self._places.meet(place))
+        if place.guild is None:  # it cannot be found again but by its id
+            await self._patiently(lambda: self._cursors.meet(place.id))
         await self._patiently(lambda: self._catch_up(place))
         await self._hand_on(place, data, backfill=False)
 
@@ -263,7 +266,7 @@ class Listener:
                 event = replace(event, mentioned=True)  # a thread that we opened
             await self._patiently(partial(self._emit, event))
         if message := _text(data.get("id")):
-            self._places.advance(place.id, message, place.guild)
+            self._cursors.advance(place.id, message)
 
     async def _patiently(self, work: Callable[[], Awaitable[object]]) -> None:
         """Do what needs the bus, however long that is away: Discord brings an event only once."""
@@ -284,8 +287,8 @@ class Listener:
         if place.session == session:
             return
         begin = "0" if place.guild else self._first_id()
-        cursor = await self._places.cursor(place, begin=begin)
-        if place.last is None or _later(place.last, cursor):
+        cursor = await self._cursors.get(place.id, begin)
+        if place.last is None or later(place.last, cursor):
             await self._backfill(place, cursor)
         place.session = session
 
@@ -308,7 +311,7 @@ class Listener:
                 if _moment(message) >= self._since:
                     await self._hand_on(place, message, backfill=True)
                 else:
-                    self._places.advance(place.id, str(message["id"]), place.guild)
+                    self._cursors.advance(place.id, str(message["id"]))
             if len(page) < PAGE:
                 return
             cursor = str(page[-1]["id"])
@@ -321,7 +324,7 @@ class Listener:
                 found = await self._rest.get(f"/channels/{place.id}/messages", after=cursor, limit=PAGE)
                 messages = [m for m in found or [] if isinstance(m, Mapping) and _text(m.get("id"))]
                 return sorted(
-                    (m for m in messages if _later(str(m["id"]), cursor)),
+                    (m for m in messages if later(str(m["id"]), cursor)),
                     key=lambda m: (len(str(m["id"])), str(m["id"])),
                 )
             except Refusal as error:
@@ -368,13 +371,6 @@ def _moment(message: Mapping[str, Any]) -> datetime:
         return read if read.tzinfo else read.replace(tzinfo=UTC)
     except ValueError:
         return datetime.now(UTC)
-
-
-def _later(one: str, other: str) -> bool:
-    try:
-        return int(one) > int(other)
-    except ValueError:
-        return True
 
 
 def _text(value: Any) -> str | None:

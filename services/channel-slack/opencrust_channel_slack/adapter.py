@@ -1,11 +1,12 @@
 """What the engine asks of Slack."""
 
 import asyncio
+import contextlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -37,12 +38,16 @@ from opencrust.channel.in_order import InOrder
 from opencrust.channel.text import SLACK
 from opencrust.config import ChannelMode
 from opencrust.contracts import ReplyAddress
+from opencrust.credentials import CredentialError
 from opencrust_channel_slack import sending, webhook
 from opencrust_channel_slack.api import DEFAULT_BASE, Api, NoAnswer, Refusal
+from opencrust_channel_slack.catchup import CatchUp, place_of
 from opencrust_channel_slack.events import Me, event_of
 from opencrust_channel_slack.socket import Connection, Sockets
 
 log = logging.getLogger(__name__)
+_Given = TypeVar("_Given")
+_Result = TypeVar("_Result")
 
 PATH: Final = "/slack/events"
 """Of all of Slack's calls in HTTP mode: events, commands, buttons."""
@@ -114,47 +119,53 @@ class SlackAdapter(ChannelAdapter):
 
         def failed(error: BaseException) -> None:
             if not broken.done():
-                broken.set_exception(LinkError(f"an event failed: {type(error).__name__}"))
+                known = isinstance(error, (BusError, CredentialError))
+                broken.set_exception(error if known else LinkError(f"an event failed: {type(error).__name__}"))
 
         work = InOrder(failed)
+        missed = CatchUp(self._runtime, self._api, self._me, partial(patiently, emit))
 
         def take(envelope: Mapping[str, Any], connection: Connection) -> None:
             if len(work) < MOST_WAITING:  # what is not taken is not acknowledged: Slack brings it again
-                work.put(_conversation(envelope), partial(self._handle, emit, envelope, connection))
+                work.put(_channel(envelope), partial(self._handle, emit, missed, envelope, connection))
+
+        def begun() -> None:
+            missed.begin()
+            work.put("", partial(_read_again, missed, work))
 
         count = max(1, min(9, int(self._runtime.settings.number("connections", CONNECTIONS))))
-        self._sockets = Sockets(self._runtime, self._api, count, take)
+        self._sockets = Sockets(self._runtime, self._api, count, take, begun)
+        flushing = asyncio.create_task(missed.cursors.flushing())
         try:
             await self._sockets.run(broken, stop)
         finally:
+            flushing.cancel()
+            await asyncio.gather(flushing, return_exceptions=True)
             await work.close()
+            with contextlib.suppress(BusError):
+                await missed.cursors.flush()
 
-    async def _handle(self, emit: Emit, envelope: Mapping[str, Any], connection: Connection) -> None:
-        """Hand an envelope on, and acknowledge it after. While the bus is away it is tried again; Slack does so too."""
-        fate = await self._emitted(emit, envelope)
-        answer = None
-        if envelope.get("accepts_response_payload") and envelope.get("type") == "slash_commands":
-            answer = acknowledgement(fate)
-        await connection.acknowledge(str(envelope["envelope_id"]), answer)
-
-    async def _emitted(self, emit: Emit, envelope: Mapping[str, Any]) -> Fate:
-        payload = envelope.get("payload")
+    async def _handle(self, emit: Emit, missed: CatchUp, envelope: Mapping[str, Any], connection: Connection) -> None:
+        """Hand an envelope on, and acknowledge it after."""
+        kind, payload = str(envelope.get("type")), envelope.get("payload")
+        fate = Fate.DROPPED
         try:
-            event = event_of(str(envelope.get("type")), payload if isinstance(payload, Mapping) else {}, self._me)
+            event = event_of(kind, payload if isinstance(payload, Mapping) else {}, self._me)
         except Exception as error:  # noqa: BLE001 - one odd event must not hold up the others
             log.warning("an event of Slack's was not understood: %s", type(error).__name__)
-            return Fate.DROPPED
-        if event is None:
-            return Fate.DROPPED
-        attempt = 0
-        while True:
-            try:
-                return await emit(event)
-            except BusError as error:
-                if attempt == 0:
-                    log.warning("an event waits for the bus: %s", error)
-                await asyncio.sleep(STORE_PAUSES[min(attempt, len(STORE_PAUSES) - 1)])
-                attempt += 1
+            event = None
+        if event is not None:
+            if kind == "events_api" and isinstance(payload, Mapping) and event.message:
+                place = place_of(payload["event"])
+                await patiently(partial(missed.before, place), event.message)
+                fate = await patiently(emit, event)
+                missed.cursors.advance(place, event.message)
+            else:
+                fate = await patiently(emit, event)
+        answer = None
+        if envelope.get("accepts_response_payload") and kind == "slash_commands":
+            answer = acknowledgement(fate)
+        await connection.acknowledge(str(envelope["envelope_id"]), answer)
 
     async def _wait_for_calls(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -332,9 +343,28 @@ def acknowledgement(fate: Fate) -> dict[str, Any]:
     return {"response_type": "ephemeral", "text": text}
 
 
-def _conversation(envelope: Mapping[str, Any]) -> str:
+async def patiently(work: Callable[[_Given], Awaitable[_Result]], given: _Given) -> _Result:
+    """Do what needs the bus, however long that is away; Slack meanwhile brings the event again, which does no harm."""
+    attempt = 0
+    while True:
+        try:
+            return await work(given)
+        except BusError as error:
+            if attempt == 0:
+                log.warning("an event waits for the bus: %s", error)
+            await asyncio.sleep(STORE_PAUSES[min(attempt, len(STORE_PAUSES) - 1)])
+            attempt += 1
+
+
+async def _read_again(missed: CatchUp, work: InOrder) -> None:
+    """After a new connection: what was missed in the places that we know, each in its channel's order."""
+    for place in await missed.cursors.met():
+        work.put(place.partition(":")[0], partial(patiently, missed.read, place))
+
+
+def _channel(envelope: Mapping[str, Any]) -> str:
     """What must stay in order."""
     payload = envelope.get("payload")
     inner = payload.get("event") if isinstance(payload, Mapping) else None
     channel = inner.get("channel") if isinstance(inner, Mapping) else None
-    return f"{envelope.get('type')}:{channel if isinstance(channel, str) else ''}"
+    return channel if isinstance(channel, str) and channel else str(envelope.get("type"))

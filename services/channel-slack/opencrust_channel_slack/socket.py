@@ -30,10 +30,11 @@ Envelope = Callable[[Mapping[str, Any], "Connection"], None]
 class Connection:
     """One connection, made anew whenever it breaks, until cancelled."""
 
-    def __init__(self, runtime: Runtime, api: Api, envelope: Envelope) -> None:
+    def __init__(self, runtime: Runtime, api: Api, envelope: Envelope, begun: Callable[[], None]) -> None:
         self._runtime = runtime
         self._api = api
         self._envelope = envelope
+        self._has_begun = begun
         self._client: SocketModeClient | None = None
         self.connected = False
         self.begun = 0
@@ -88,6 +89,7 @@ class Connection:
                 await client.connect()  # type: ignore[no-untyped-call]
             self._client = client
             self.begun += 1
+            self._has_begun()
             await self._until_broken(client)
         except TimeoutError:
             raise LinkError("Slack's socket was not opened in time") from None
@@ -145,10 +147,11 @@ class Sockets:
 
     Args:
         count: how many; ten in all are Slack's limit for an app.
+        begun: called whenever one was made.
     """
 
-    def __init__(self, runtime: Runtime, api: Api, count: int, envelope: Envelope) -> None:
-        self.connections = [Connection(runtime, api, envelope) for _ in range(count)]
+    def __init__(self, runtime: Runtime, api: Api, count: int, envelope: Envelope, begun: Callable[[], None]) -> None:
+        self.connections = [Connection(runtime, api, envelope, begun) for _ in range(count)]
 
     async def run(self, broken: Awaitable[None], stop: asyncio.Event) -> None:
         """Stay connected until ``stop``, or until ``broken`` or a connection raises."""
