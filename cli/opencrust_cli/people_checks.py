@@ -41,18 +41,18 @@ def judge(people: list[PersonEntry], channels: list[ChannelEntry]) -> Iterator[F
                 f"{entry.wrong_codes} wrong codes within an hour: somebody may be guessing",
                 f"`opencrust channels policy {entry.channel} --dm allowlist` drops strangers in silence",
             )
-        opened = [
-            where
-            for where, is_open in (
-                ("private messages", entry.policy.dm is DmPolicy.OPEN),
-                ("groups", entry.policy.group is GroupPolicy.OPEN),
+        opened = {
+            where: narrower
+            for where, is_open, narrower in (
+                ("private messages", entry.policy.dm is DmPolicy.OPEN, "--dm pairing"),
+                ("groups", entry.policy.group is GroupPolicy.OPEN, "--groups mention"),
             )
             if is_open
-        ]
+        }
         if opened:
             yield Finding(
                 f"rules of {entry.channel}",
                 None,
                 f"anybody is answered in {' and '.join(opened)}, as a guest",
-                f"`opencrust channels policy {entry.channel} --dm pairing --groups mention` closes it",
+                f"`opencrust channels policy {entry.channel} {' '.join(opened.values())}` closes it",
             )

@@ -41,4 +41,6 @@ def test_an_alarm_is_wrong_and_an_open_channel_is_a_note() -> None:
     ]
     assert "51 wrong codes" in found[0].detail
     assert "private messages and groups" in found[1].detail
+    assert "--dm pairing --groups mention" in found[1].advice
     assert "in groups" in found[2].detail
+    assert "--dm" not in found[2].advice  # closing one thing opens no other
