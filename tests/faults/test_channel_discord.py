@@ -65,10 +65,10 @@ class Discord(Platform):
                 self.simulator.when("POST *messages", "before" if moment == "send" else "after", action)
 
     async def _after_event(self, seconds: float, action: Callable[[], None]) -> None:
-        known = len(self.simulator.said)
-        async with asyncio.timeout(5):
-            while len(self.simulator.said) == known:
-                await asyncio.sleep(0.005)
+        known, waited = len(self.simulator.said), 0
+        while len(self.simulator.said) == known and waited < 200:  # at the end of a row none may come any more
+            await asyncio.sleep(0.005)
+            waited += 1
         await asyncio.sleep(seconds)
         action()
 
