@@ -1,12 +1,14 @@
 """What a person is shown before he says yes: the call, exactly, so that nothing in it can pass for something else.
 
 Pure. Every character that is not plainly printable is written as its escape: newlines, bidirectional overrides,
-zero-width and tag characters, terminal sequences. Look-alike letters stay, since names are written in all alphabets;
-where a value mixes alphabets, a line says so.
+zero-width and tag characters, terminal sequences. No address can be followed, since a chat fetches a page for its
+preview before anybody approved: ``://`` is ``[:]//``, and the first dot of a host ``[.]``. Look-alike letters stay,
+since names are written in all alphabets; where a value mixes alphabets, a line says so.
 """
 
 import hashlib
 import json
+import re
 import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
@@ -18,6 +20,10 @@ from opencrust_agent.tools import Effect, ToolSpec
 
 MAX_LINE = 480
 MAX_LINES = 40
+_HOST = re.compile(
+    r"(?<![\w@.-])(?:[\w-]+\.){2,}\w{2,}"  # three labels and more: any may hold what is to be carried out
+    r"|(?<![\w@.-])[\w-]+\.\w{2,}(?=[/?#:])"  # two, with more behind them
+)
 _DOES = {
     Effect.READ: "reads",
     Effect.WRITE: "changes something",
@@ -70,8 +76,9 @@ def card_text(card: ApprovalCard) -> str:
 
 
 def escaped(text: str) -> str:
-    """``text`` in characters that show themselves: everything else as ``\\n``, ``\\u202e`` …"""
-    return "".join(c if _plain(c) else c.encode("unicode_escape").decode() for c in text)
+    """``text`` in characters that show themselves: everything else as ``\\n``, ``\\u202e`` …; addresses are dead."""
+    shown = "".join(c if _plain(c) else c.encode("unicode_escape").decode() for c in text)
+    return _HOST.sub(lambda match: match[0].replace(".", "[.]", 1), shown).replace("://", "[:]//")
 
 
 def _plain(character: str) -> bool:

@@ -53,6 +53,22 @@ def test_nothing_in_it_is_invisible_or_moves_the_rest(text: str, shown: str) -> 
     assert card({"to": text, "text": "x"}).lines[2] == f"to = {shown}"
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("see https://evil.test/?q=secret", "see https[:]//evil[.]test/?q=secret"),
+        ("secret.evil.test", "secret[.]evil.test"),
+        ("evil.test/secret", "evil[.]test/secret"),
+        ("(www.evil.test)", "(www[.]evil.test)"),
+        ("bob@mail.example.org", "bob@mail.example.org"),
+        ("notes.txt", "notes.txt"),
+        ("The end. And more.", "The end. And more."),
+    ],
+)
+def test_no_chat_finds_an_address_to_fetch(text: str, shown: str) -> None:
+    assert escaped(text) == shown
+
+
 def test_letters_that_look_alike_are_pointed_out() -> None:
     assert "to mixes letters of several alphabets: look closely" in card({"to": "b\u043eb@x.org", "text": ""}).lines
 

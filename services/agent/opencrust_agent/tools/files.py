@@ -110,11 +110,13 @@ def _spec(
     required: Iterable[str] = (),
     effect: Effect = Effect.READ,
     sensitive: Iterable[str] = (),
+    *,
+    irreversible: bool = False,
 ) -> ToolSpec:
     parameters = {"type": "object", "properties": properties, "required": list(required)}
     return ToolSpec(
         name, description, parameters, frozenset({effect}), taints=False, sensitive=frozenset(sensitive), source="file",
-        timeout=20.0,
+        irreversible=irreversible, timeout=20.0,
     )  # fmt: skip
 
 
@@ -157,6 +159,7 @@ _TOOLS: tuple[tuple[ToolSpec, Do], ...] = (
             ["path"],
             Effect.WRITE,
             ["path"],
+            irreversible=True,
         ),
         _delete,
     ),
