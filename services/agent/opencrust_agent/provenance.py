@@ -34,6 +34,8 @@ _PLACES = re.compile(
     r"|(?<![\w+])\+?\d(?:[\s()/-]?\d){8,14}(?!\w)",  # telephone numbers
     re.IGNORECASE,
 )
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[ t](\d\d:\d\d)(?::00)?z?")
+"""An ISO 8601 date and time, as tools want it and nobody writes it."""
 _JOINS = "@._-/\\:"
 """Characters that make a longer name of what stands beside them."""
 
@@ -61,8 +63,14 @@ class Words:
         self._vouched = frozenset(_plain(value) for value in vouched)
 
     def name(self, value: object) -> bool:
-        """Whether the message names every leaf of ``value`` as a whole."""
-        return all(leaf in self._vouched or _stands(leaf, self._message) for leaf in leaves(value))
+        """Whether the message names every leaf of ``value`` as a whole; of a moment, its day and its hour."""
+        return all(self._names(leaf) for leaf in leaves(value))
+
+    def _names(self, leaf: str) -> bool:
+        if leaf in self._vouched or _stands(leaf, self._message):
+            return True
+        moment = _MOMENT.fullmatch(leaf)
+        return moment is not None and all(_stands(part, self._message) for part in moment.groups())
 
     def name_host(self, url: str) -> bool:
         """Whether any of his messages names the host of ``url``, with or without ``www.``"""

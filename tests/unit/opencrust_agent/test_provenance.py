@@ -60,6 +60,10 @@ DELETE = ToolSpec(
         ("anything", "", True),
         ("anything", None, True),
         ("ﬁle", "file", True),
+        ("at 12:00 on 2026-05-19, please", "2026-05-19 12:00", True),
+        ("at 12:00 on 2026-05-19, please", "2026-05-19T12:00:00", True),
+        ("at 12:00 on 2026-05-18, please", "2026-05-19 12:00", False),
+        ("Ann or Bob Smith", "Ann Smith", False),
     ],
 )
 def test_a_name_counts_as_a_whole(said: str, value: object, named: bool) -> None:
