@@ -255,6 +255,11 @@ async def rotated(run: Run, messages: int) -> None:
     await asyncio.to_thread(run.house.put_secret, run.platform.rotates, token)
 
 
+async def silent(run: Run, messages: int) -> None:
+    """A send is taken by nobody, and the line stays open."""
+    run.platform.trouble("stall", 1)
+
+
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
 
 ROWS: dict[str, Callable[[bool], Callable[[Run, int], Awaitable[None]]]] = {
@@ -275,6 +280,12 @@ ROWS: dict[str, Callable[[bool], Callable[[Run, int], Awaitable[None]]]] = {
     "token rotated": lambda long: rotated,
     "malformed and unknown events": lambda long: odd_events,
 }
+
+
+LONG_ROWS: dict[str, Callable[[bool], Callable[[Run, int], Awaitable[None]]]] = {
+    "a send is never answered": lambda long: silent,
+}
+"""They take a minute each."""
 
 
 def write_table(channel: str, counted: list[Counted]) -> None:

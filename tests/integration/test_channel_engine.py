@@ -1,18 +1,38 @@
 """Parts of the engine on a real bus: the ledger, what was seen, who listens, what is shown."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from channels import until
 from harness import BusServer
-from opencrust.bus import Bus
-from opencrust.channel.adapter import Ingest
+from opencrust.bus import Bus, subjects
+from opencrust.bus.archive import Archive
+from opencrust.channel.adapter import (
+    Capabilities,
+    ChannelAdapter,
+    Emit,
+    Ingest,
+    Outcome,
+    OutPart,
+    Runtime,
+    SendResult,
+    Sent,
+    Unknown,
+)
 from opencrust.channel.leader import Leader, Role
 from opencrust.channel.ledger import Ledger, Overtaken, PartRecord, PartState, part_key
+from opencrust.channel.limits import Limits
+from opencrust.channel.link import Link
+from opencrust.channel.live import Live
+from opencrust.channel.media import Media
+from opencrust.channel.outbox import MOST_FAULTS, Outbox
 from opencrust.channel.seen import Seen
 from opencrust.channel.stops import Stops
-from opencrust.contracts import OutboundMessage, ReplyAddress
+from opencrust.channel.text import TELEGRAM
+from opencrust.contracts import OutboundMessage, ReplyAddress, encode
 
 REPLY = OutboundMessage(
     id="re:1:0",
@@ -101,3 +121,117 @@ async def test_who_listens(bus: Bus, ingest: Ingest, roles: list[Role]) -> None:
     assert sorted(leader.role for leader in leaders) == sorted(roles)
     stopping.set()
     await asyncio.wait_for(asyncio.gather(*running), 3)
+
+
+class Scripted(ChannelAdapter):
+    """An adapter whose platform does as it is told."""
+
+    name = "telegram"
+    dialect = TELEGRAM
+
+    def __init__(self, runtime: Runtime | None = None, *, idempotent: bool = False) -> None:
+        self.capabilities = Capabilities(ingest=Ingest.ONE, pulse=60, idempotent=idempotent)
+        self.results: list[SendResult] = []
+        self.keys: list[str] = []
+        self.outcome: Outcome = Unknown("cannot be asked")
+        self.poison = ""
+
+    async def connect(self) -> str:
+        return "1"
+
+    async def close(self) -> None:
+        return None
+
+    async def ingest(self, emit: Emit, stop: asyncio.Event) -> None:
+        await stop.wait()
+
+    def compose(self, text: str) -> Sequence[str]:
+        if self.poison and self.poison in text:
+            raise ZeroDivisionError
+        return [text]
+
+    async def send(self, part: OutPart) -> SendResult:
+        self.keys.append(part.key)
+        return self.results.pop(0) if self.results else Sent(str(len(self.keys)))
+
+    async def reconcile(self, part: OutPart) -> Outcome:
+        return self.outcome
+
+    async def private(self, user: str) -> ReplyAddress:
+        return ReplyAddress(channel="telegram", account="1", conversation=user)
+
+
+def outbox_of(bus: Bus, adapter: Scripted) -> Outbox:
+    limits = Limits(0, 0)
+    return Outbox(
+        bus,
+        adapter,
+        "replica-a",
+        limits=limits,
+        media=Media(bus, "telegram", adapter.fetch, 2**20),
+        stops=Stops(bus, "telegram"),
+        live=Live(bus, "telegram", adapter, limits),
+        link=Link(60),
+        account=lambda: "1",
+        reply_hours=1,
+    )
+
+
+async def put(server: BusServer, id: str, text: str) -> OutboundMessage:
+    reply = REPLY.model_copy(update={"id": id, "text": text, "created_time": datetime.now(UTC)})
+    agent = await server.connect("agent")
+    await agent.publish_stored(subjects.msg_out("telegram", reply.address.key), encode(reply), message_id=id)
+    return reply
+
+
+async def test_a_reply_that_we_cannot_handle_is_a_dead_letter_and_its_lane_goes_on(
+    bus: Bus, bus_server: BusServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("opencrust.channel.outbox.FAILED_PAUSE", 0.05)
+    adapter = Scripted()
+    adapter.poison = "poison"
+    outbox = outbox_of(bus, adapter)
+    outbox.start()
+    await put(bus_server, "re:1:0", "poison")
+    await put(bus_server, "re:2:0", "good")
+    await until(lambda: outbox.counts["sent"] == 1)
+    assert outbox.counts["buried"] == 1
+    assert MOST_FAULTS > 1, "a fault that passes buries nothing"
+    await outbox.stop(2)
+    letters = await Archive(await bus_server.connect("dlq"), "DLQ").subjects()
+    assert sum(letters.values()) == 1
+
+
+@pytest.mark.parametrize("idempotent", [True, False])
+async def test_a_send_of_unknown_end_is_repeated_under_its_key_and_counted_where_that_shows(
+    bus: Bus, bus_server: BusServer, idempotent: bool
+) -> None:
+    adapter = Scripted(idempotent=idempotent)
+    adapter.results = [Unknown("cut")]
+    outbox = outbox_of(bus, adapter)
+    outbox.start()
+    await put(bus_server, "re:1:0", "x")
+    await until(lambda: outbox.counts["sent"] == 1)
+    assert len(set(adapter.keys)) == 1
+    assert len(adapter.keys) == 2
+    assert outbox.counts["unknown"] == (0 if idempotent else 1)
+    await outbox.stop(2)
+
+
+async def test_what_a_dead_replica_was_sending_is_asked_for_and_not_sent_again(
+    bus: Bus, bus_server: BusServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("opencrust.channel.outbox.DEAD_AFTER", 0.2)
+    reply = REPLY.model_copy(update={"id": "re:1:0", "text": "x", "created_time": datetime.now(UTC)})
+    page = await Ledger(bus, "telegram", "replica-dead").open(reply, 1)
+    await page.attempt(0)
+    adapter = Scripted()
+    adapter.outcome = Sent("77")
+    outbox = outbox_of(bus, adapter)
+    outbox.start()
+    await put(bus_server, "re:1:0", "x")
+    await until(lambda: outbox.counts["sent"] == 1)
+    assert adapter.keys == []
+    after = await Ledger(bus, "telegram", "a").open(reply, 1)
+    assert (after.record.parts[0].state, after.record.parts[0].id) == (PartState.SENT, "77")
+    await outbox.stop(2)

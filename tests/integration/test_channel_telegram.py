@@ -216,15 +216,18 @@ async def test_a_running_answer_is_shown(house: ChannelHouse, telegram: Telegram
     await asyncio.to_thread(house.adapter)
     await telegram.say("hi", chat=7, user=7)
     [private] = await heard(house, 1)
-    await turn(house, private, (EventType.STARTED, ""), (EventType.DELTA, "Once **upon"))
+    await until(lambda: telegram.pending() == 0)  # the channel knows that it stored it
+    await turn(house, private, (EventType.STARTED, ""))
+    await until(lambda: any(entry["method"] == "sendchataction" for entry in telegram.journal))
+    await turn(house, private, (EventType.DELTA, "Once **upon"))
     await until(lambda: len(telegram.drafts) == 1)
     assert telegram.drafts[0]["chat_id"] == 7
-    assert any(entry["method"] == "sendchataction" for entry in telegram.journal)
     await house.reply(private, "Once **upon** a time", id="re:1:0")
     await until(lambda: telegram.texts(7) == ["Once upon a time"])
     # In a group a message grows, and the reply is its last edit.
     await telegram.say("@crusty_bot hi", chat=-100, user=7)
     group = (await heard(house, 2))[1]
+    await until(lambda: telegram.pending() == 0)
     await turn(house, group, (EventType.STARTED, ""), (EventType.DELTA, "Once upon"))
     await until(lambda: telegram.texts(-100) == ["Once upon"])
     await house.reply(group, "Once upon a time", id="re:2:0")

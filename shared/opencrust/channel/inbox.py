@@ -143,11 +143,10 @@ class Inbox:
         except (Denied, PayloadTooLarge) as error:  # it would be refused for ever, and hold up all others
             log.error("an event cannot be stored and is dropped: %s", error)
             return Fate.DROPPED
+        if not stored.duplicate:
+            self._stored(message)  # first of all: the agent may be at work already
         await self._seen.remember(dedupe_id)
-        if stored.duplicate:
-            return Fate.DUPLICATE
-        self._stored(message)
-        return Fate.STORED
+        return Fate.DUPLICATE if stored.duplicate else Fate.STORED
 
     def _say(self, asking: Awaitable[str], address: ReplyAddress) -> None:
         async def say() -> None:

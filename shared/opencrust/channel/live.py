@@ -53,6 +53,7 @@ class _Turn:
     message_id: str
     text: str = ""
     attempt: int = 1
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     finished: bool = False
 
@@ -69,7 +70,8 @@ class Live:
         self._adapter = adapter
         self._limits = limits
         self._clock = clock
-        self._turns: dict[str, _Turn] = {}
+        self._turns: dict[tuple[str, str], _Turn] = {}
+        """By conversation and message: several may wait for their answer in one conversation."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -88,15 +90,15 @@ class Live:
         """This replica stored ``message``: it shows the answer."""
         if len(self._turns) < MOST_SHOWN:
             turn = _Turn(message.reply_to, message.id)
-            self._turns[message.key] = turn
+            self._turns[message.key, message.id] = turn
             task = asyncio.create_task(self._show(message.key, turn))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     def end(self, conv: str, message_id: str) -> None:
         """The reply is being sent."""
-        turn = self._turns.get(conv)
-        if turn is not None and turn.message_id == message_id:
+        turn = self._turns.get((conv, message_id))
+        if turn is not None:
             turn.finished = True
             turn.changed.set()
 
@@ -128,16 +130,15 @@ class Live:
             return shown.message or None
 
     async def _heard(self, message: Message) -> None:
-        turn = self._turns.get(subjects.last_token(message.subject))
-        if turn is None:
-            return
         try:
             event = decode(TurnEvent, message.data)
         except ContractError as error:
             log.warning("a live event is not shown: %s", error)
             return
-        if event.message_id != turn.message_id or event.attempt < turn.attempt:
+        turn = self._turns.get((subjects.last_token(message.subject), event.message_id))
+        if turn is None or event.attempt < turn.attempt:
             return
+        turn.begun.set()
         if event.type in (EventType.STARTED, EventType.RESET) or event.attempt > turn.attempt:
             turn.attempt, turn.text = event.attempt, ""
         turn.text += event.text if event.type is EventType.DELTA else ""
@@ -171,11 +172,11 @@ class Live:
             log.debug("a running answer is shown no more: %s", error)
         finally:
             typing.cancel()
-            if self._turns.get(conv) is turn:
-                del self._turns[conv]
+            self._turns.pop((conv, turn.message_id), None)
 
     async def _typing(self, turn: _Turn) -> None:
         every = self._adapter.capabilities.typing_every
+        await turn.begun.wait()
         while every and not turn.finished and not turn.text:
             try:
                 async with asyncio.timeout(CALL_SECONDS):

@@ -18,6 +18,7 @@ from opencrust.bus.registry import Durable, outbound
 from opencrust.channel.adapter import (
     ChannelAdapter,
     NotSent,
+    Outcome,
     OutFile,
     OutPart,
     Refused,
@@ -57,6 +58,8 @@ MOST_UNKNOWN_KEYED: Final = 20
 """Where a key keeps the platform from showing it twice, it may be tried more often."""
 LONGEST_RETRY: Final = 300.0
 FAILED_PAUSE: Final = 1.0
+MOST_FAULTS: Final = 3
+"""After so many faults of our own code at one reply, it is a dead letter."""
 
 
 class Outbox:
@@ -94,6 +97,7 @@ class Outbox:
         self._ledger = Ledger(bus, adapter.name, owner)
         self._left: dict[str, tuple[int, float]] = {}
         """When parts of other replicas were first found attempting: key → (revision, the loop's clock)."""
+        self._faults: Counter[int] = Counter()
         self._stopping = asyncio.Event()
         self._lanes: list[asyncio.Task[None]] = []
         self.counts: Counter[str] = Counter()
@@ -120,13 +124,9 @@ class Outbox:
                     delivery = await self._pull(consumer, stopped)
                     if delivery is not None:
                         async with delivery.heartbeat(BEAT):
-                            await self._deliver(delivery)
+                            await self._deliver_or_bury(delivery)
                 except BusError as error:
                     log.warning("lane %s: %s", durable.name, error)
-                    await asyncio.sleep(FAILED_PAUSE)
-                except Exception:
-                    # The reply stays in its lane and comes again; a lane that ended in silence would lose it.
-                    log.exception("lane %s: a reply was not handled", durable.name)
                     await asyncio.sleep(FAILED_PAUSE)
         finally:
             stopped.cancel()
@@ -143,6 +143,23 @@ class Outbox:
         return pulling.result()
 
     # -- one reply
+
+    async def _deliver_or_bury(self, delivery: Delivery) -> None:
+        """A reply that our own code cannot handle must neither end its lane nor hold it up for ever."""
+        try:
+            await self._deliver(delivery)
+            self._faults.pop(delivery.seq, None)
+        except BusError:
+            raise
+        except Exception as error:
+            self._faults[delivery.seq] += 1
+            log.exception("reply %d of %s was not handled", delivery.seq, delivery.durable)
+            if self._faults[delivery.seq] < MOST_FAULTS:
+                await delivery.retry(FAILED_PAUSE)
+                return
+            del self._faults[delivery.seq]
+            self.counts["buried"] += 1
+            await delivery.discard(f"this channel cannot handle it: {type(error).__name__}")
 
     async def _deliver(self, delivery: Delivery) -> None:
         message = delivery.message
@@ -209,7 +226,7 @@ class Outbox:
         now = page.record.parts[part.number]
         prepared = await self._prepared(reply, part)
         if now.state is PartState.ATTEMPTING:
-            wait = await self._left_behind(page, reply, prepared)
+            wait = await self._left_behind(page, reply, part.number, prepared)
             if wait is not None or page.record.parts[part.number].state in FINAL:
                 return wait
         if (reason := await self._dropped(reply)) is not None:
@@ -280,7 +297,7 @@ class Outbox:
         log.warning("a part was sent, and nobody knows whether it arrived: %s", reason)
         return UNKNOWN_PAUSES[min(counted, len(UNKNOWN_PAUSES)) - 1]
 
-    async def _left_behind(self, page: Page, reply: OutboundMessage, part: OutPart | str) -> float | None:
+    async def _left_behind(self, page: Page, reply: OutboundMessage, number: int, part: OutPart | str) -> float | None:
         """A part that was being sent. None when it may be sent again, or is settled; else when to look again."""
         key = self._ledger.key(reply)
         clock = asyncio.get_running_loop().time()
@@ -293,10 +310,9 @@ class Outbox:
         if clock - since < DEAD_AFTER:
             return LOOK_AGAIN
         if isinstance(part, str):  # its file is gone
-            await self._settle(page, part_number(page), PartState.UNKNOWN, reason=part)
+            await self._settle(page, number, PartState.UNKNOWN, reason=part)
             return None
-        outcome = await self._adapter.reconcile(part)
-        match outcome:
+        match await self._ask_platform(part):
             case Sent(id):
                 await self._settle(page, part.number, PartState.SENT, id=id)
                 return None
@@ -304,6 +320,17 @@ class Outbox:
                 return None
             case Unknown(reason):
                 return await self._unknown(page, part.number, reason)
+
+    async def _ask_platform(self, part: OutPart) -> Outcome:
+        """Whether the platform has it."""
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                return await self._adapter.reconcile(part)
+        except TimeoutError:
+            return Unknown("the platform gave no answer to whether it has it")
+        except Exception as error:  # noqa: BLE001 - a library's; its text may hold a token
+            log.error("reconciling failed: %s", type(error).__name__)
+            return Unknown(f"the adapter failed: {type(error).__name__}")
 
     async def _settle(
         self, page: Page, number: int, state: PartState, *, id: str = "", reason: str = "", unknown: int | None = None
@@ -356,11 +383,6 @@ class Outbox:
         if part.number or part.card or part.attachment or self._adapter.shows(reply.address) is not Showing.EDIT:
             return None
         return await self._live.take_over(reply.address.key, reply.in_reply_to, reply.id)
-
-
-def part_number(page: Page) -> int:
-    """The first part that is not settled."""
-    return next(n for n, part in enumerate(page.record.parts) if part.state not in FINAL)
 
 
 _DROPPED: Final = "dropped"
