@@ -1,6 +1,7 @@
 """The agent's things at the keyboard: the persona file, `opencrust approvals`, `opencrust stop`."""
 
 import asyncio
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from house import House
 from simulators.model import ModelSimulator
+from simulators.model_replies import Call, Reply
 
 
 async def ask(house: House, token: str, text: str) -> dict[str, Any]:
@@ -50,6 +52,42 @@ async def test_a_persona_is_taken_over_while_it_runs_and_commands_reach_the_agen
             answer = await asyncio.wait_for(asking, 5)
             assert answer["choices"][0]["finish_reason"] in ("stop", "length")
             assert simulator.open_streams == 0
+        finally:
+            await asyncio.to_thread(house.run, "down", check=False)
+
+
+@pytest.mark.timeout(120)
+async def test_a_question_outlives_kill_9_and_is_answered_at_the_keyboard(tmp_path: Path) -> None:
+    """A rule of the person's own asks before a file is written; the agent is killed while the question waits."""
+    async with ModelSimulator() as simulator:
+        house = House(tmp_path / "home")
+        (house.home / "config").mkdir(parents=True, mode=0o700)
+        rule = {"then": "ask", "tools": ["file_write"], "why": "I want to see it"}
+        (house.home / "config" / "config.json").write_text(json.dumps({"agent": {"policy": {"rules": [rule]}}}))
+        await asyncio.to_thread(house.up)
+        try:
+            await asyncio.to_thread(house.provider, simulator.url, "echo")
+            token = await asyncio.to_thread(house.token, "chat")
+            simulator.queue(Reply(calls=(Call("file_write", {"path": "plan.txt", "text": "rest"}),)))
+            answer = await ask(house, token, "write rest into plan.txt")
+            assert "May I do this?" in answer["choices"][0]["message"]["content"]
+            assert list(house.home.rglob("plan.txt")) == []
+            assert await asyncio.to_thread(house.kill, "agent")
+            simulator.queue(Reply("It is written."))
+            async with asyncio.timeout(30):
+                waiting: list[Any] = []
+                while not waiting:
+                    with contextlib.suppress(RuntimeError):  # the agent is only just coming back
+                        listed = await asyncio.to_thread(house.run, "approvals", "list", "--json")
+                        waiting = json.loads(listed)["approvals"]
+                card = waiting[0]["card"]
+                assert "asked because I want to see it" in card["lines"]
+                await asyncio.to_thread(house.run, "approvals", "approve", card["id"])
+                while not list(house.home.rglob("plan.txt")):
+                    await asyncio.sleep(0.1)
+            (written,) = house.home.rglob("plan.txt")
+            assert written.read_text() == "rest"
+            await refused(house, "approvals", "deny", card["id"], says="decided before")
         finally:
             await asyncio.to_thread(house.run, "down", check=False)
 
