@@ -164,7 +164,12 @@ class Run:
         """Kill one replica without warning, and start it again in a moment."""
         adapter = self.house.adapters[number]
         adapter.kill()
-        asyncio.get_running_loop().call_later(0.3, lambda: adapter.start(ready=False))
+
+        def again() -> None:
+            if adapter.process is None:  # two kills within the moment are one
+                adapter.start(ready=False)
+
+        asyncio.get_running_loop().call_later(0.3, again)
 
 
 def _inversions(texts: list[str], order: list[str]) -> int:

@@ -65,6 +65,7 @@ class Discord(Platform):
                 self.simulator.when("POST *messages", "before" if moment == "send" else "after", action)
 
     async def _after_event(self, seconds: float, action: Callable[[], None]) -> None:
+        await until(lambda: self.simulator.connected > 0)  # there is somebody to be killed
         known, waited = len(self.simulator.said), 0
         while len(self.simulator.said) == known and waited < 200:  # at the end of a row none may come any more
             await asyncio.sleep(0.005)
