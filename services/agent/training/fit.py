@@ -29,6 +29,8 @@ READ = 16_500
 ALPHA = 3e-5
 """Regularisation of the hashed models."""
 WORST = 3
+OWN = 3
+"""How much more our own texts weigh in the second stage: they show every rule at work, a source only its own kind."""
 HASHED = 4
 """The first inputs of the second stage, which come from the hashed tables."""
 FAMILIES_TO_COUNT = 3
@@ -203,6 +205,8 @@ def second_stage(seen: list[Seen], rows: list[Row], model: Model, rules: Rules, 
     labels = np.array([rows[r].attack for r in belongs])
     many = collections.Counter(belongs.tolist())
     weights = balance([rows[r].source for r in belongs], labels) / np.array([many[r] ** 0.5 for r in belongs.tolist()])
+    own = np.array([rows[r].source.startswith("own-") for r in belongs])
+    foreign = np.array([rows[r].source == "own-foreign" for r in belongs])
     spread = matrix.std(0) + 1e-6
     dense = len(PARTS) + len(features.SHAPES)
     spread[dense:] = 0.5
@@ -212,7 +216,8 @@ def second_stage(seen: list[Seen], rows: list[Row], model: Model, rules: Rules, 
     for without in (0, HASHED):
         used = matrix / spread
         used[:, :without] = 0
-        fitted, bias = _logistic(used, labels, weights, strength, free)
+        weighted = weights * np.where(own, OWN, 1) * np.where(foreign & (without > 0), OWN, 1)
+        fitted, bias = _logistic(used, labels, weighted * len(weights) / weighted.sum(), strength, free)
         named = zip(names, fitted / spread, strict=True)
         stages.append({"bias": round(bias, 5), **{name: round(float(w), 5) for name, w in named}})
     header = replace(model.header, stage=stages[0], foreign=stages[1])

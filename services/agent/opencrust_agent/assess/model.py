@@ -21,8 +21,9 @@ PARTS = ("words", "parts", "words-peak", "parts-peak", "concepts", "concepts-cou
 """The first inputs of the second stage; then come :data:`features.SHAPES` and the rules."""
 _REMEMBERED = 20_000
 _BEST = 3
-"""Chunks of a long text that are looked at closer, in windows of :data:`_CLOSE` words."""
-_CLOSE = 36
+_CLOSER = ((36, 120),)
+"""The best chunks of a text are looked at closer, in windows of so many words, if the text has more than so many: an
+order is short, wherever it stands."""
 
 
 class ModelError(Exception):
@@ -75,14 +76,15 @@ class Model:
         sums, part_sums = self._sums(scan)
         ranges = features.chunks(len(scan.words))
         scored = [self._score(scan, start, end, sums, part_sums) for start, end in ranges]
-        if len(ranges) > 1:
-            best = sorted(scored, reverse=True)[:_BEST]
-            close = {
-                (at, min(at + _CLOSE, end))
-                for _, start, end in best
-                for at in range(start, max(start + 1, end - _CLOSE // 2), _CLOSE // 3)
-            }
-            scored += [self._score(scan, start, end, sums, part_sums) for start, end in sorted(close)]
+        for size, least in _CLOSER:
+            if len(scan.words) > least:
+                best = sorted(scored, reverse=True)[:_BEST]
+                close = {
+                    (at, min(at + size, end))
+                    for _, start, end in best
+                    for at in range(start, max(start + 1, end - size // 2), size // 3)
+                }
+                scored += [self._score(scan, start, end, sums, part_sums) for start, end in sorted(close)]
         return scored
 
     def _score(

@@ -107,6 +107,6 @@ def _selectors(text: str) -> list[str]:
     for run in _SELECTORS.finditer(text):
         raw = bytes(ord(c) - 0xFE00 if ord(c) < 0xFE10 else ord(c) - 0xE0100 + 16 for c in run.group())
         plain = raw.decode("utf-8", "ignore")
-        if len(plain) >= 4 and plain.isprintable():
+        if len(plain) >= 4 and all(c.isprintable() or c in "\n\t" for c in plain):
             found.append(plain)
     return found[:4]

@@ -52,3 +52,27 @@ def test_a_wrong_file_is_refused_and_says_where(change: dict[str, Any], says: st
 def test_no_json_is_refused() -> None:
     with pytest.raises(RulesError):
         parse(b"\xff")
+
+
+def test_places_count_as_concepts() -> None:
+    """A sentence's beginning, a data field, a sentence of a document, and addresses."""
+    places = {name: "" for name in ("START", "FIELD", "DOC", "ADDRESS")}
+    steps = {
+        "begins": [["START"], ["DROP"]],
+        "field": [["FIELD"], ["DROP"]],
+        "document": [["DOC"], ["ORDER"]],
+        "address": [["ORDER"], ["ADDRESS"]],
+    }
+    made = [{"id": name, "why": "a test", "steps": each, "gap": 4, "points": 1.0} for name, each in steps.items()]
+    concepts = {**FILE["concepts"], **places}
+    rules = parse(json.dumps({**FILE, "concepts": concepts, "rules": made, "markers": []}).encode())
+
+    def found(text: str) -> set[str]:
+        return {rules.all[place].id for place, _, _ in scan(text, rules).matches}
+
+    assert found("Drop it.") == {"begins"}
+    assert found("We drop it.") == set()
+    assert "field" in found("{'name': 'a lamp', 'note': 'Drop it', 'price': 'low'}")
+    assert "document" in found("<p>The orders</p><p>of today</p>")
+    assert "document" not in found("The orders of today")
+    assert "address" in found("orders go to kim@example.com")
