@@ -140,5 +140,6 @@ async def test_three_replicas_one_after_another_killed_lose_nothing(bus_server: 
                 return [m.text for m in await house.received()] == [str(number) for number in range(300)]
 
             await until(all_there, 30)
+            await until(lambda: all(adapter.process is not None for adapter in house.adapters))
     finally:
         await discord.stop()

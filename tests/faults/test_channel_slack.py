@@ -116,6 +116,7 @@ async def test_three_replicas_one_after_another_killed_lose_nothing(bus_server: 
                 return sorted(int(m.text) for m in await house.received()) == list(range(300))
 
             await until(all_there, 30)
+            await until(lambda: all(adapter.process is not None for adapter in house.adapters))
             took = sorted(d.took for d in slack.simulator.deliveries if d.took is not None and d.attempts == 1)
             p99 = took[int(len(took) * 0.99) - 1]
             print(f"acknowledged: p50 {took[len(took) // 2] * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms")
