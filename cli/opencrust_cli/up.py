@@ -55,6 +55,9 @@ def register(commands: Any) -> None:
     up.add_argument(
         "--demo-channels", action="store_true", help="also a simulated Telegram, to try a channel without an account"
     )
+    up.add_argument(
+        "--unattended", action="store_true", help="for systemd and launchd: stay in the foreground, print no login link"
+    )
     up.set_defaults(run=_up)
     down = commands.add_parser("down", help="stop everything", description=DOWN, formatter_class=form)
     down.set_defaults(run=_down)
@@ -90,6 +93,8 @@ def _up(options: argparse.Namespace) -> int:
     environment = _environment()
     if options.detach:
         return _detach(home, [*argv, "--quiet"], environment)
+    if options.unattended:
+        argv.append("--quiet")
     sys.stdout.flush()
     os.execve(sys.executable, argv, environment)  # noqa: S606 - our own module, no shell
 
