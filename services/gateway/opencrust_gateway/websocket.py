@@ -87,12 +87,12 @@ class Sockets:
 
         with ExitStack() as stack:
             stack.callback(operations.close)
+            if Scope.READ in caller.scopes:  # before anything is awaited: who has read our hello misses none
+                stack.enter_context(self._news.told(caller.owner, asked))
             stack.enter_context(
                 self._live.enter(caller, lambda: connection.end(REVOKED, "this token was revoked or expired"))
             )
             await self._live.recheck(caller.token_id)  # it may have been revoked before we began to watch it
-            if Scope.READ in caller.scopes:
-                stack.enter_context(self._news.told(caller.owner, asked))
             await connection.run(caller, operations.operate)
 
     @property
