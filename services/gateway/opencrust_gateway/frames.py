@@ -117,12 +117,21 @@ def request_id(text: str) -> str | None:
 
 
 def history(conversation: Conversation, view: SessionView, *, after: int = 0) -> list[dict[str, Any]]:
-    """The turns of a conversation whose `seq` is over `after`, oldest first, as `open` and `resume` tell them."""
+    """The turns of a conversation whose `seq` is over `after`, oldest first, as `open` and `resume` tell them. One that
+    waits for a word carries the question, as its reply did.
+    """
+    asked = {
+        journal.seq: call.card.model_dump(mode="json")
+        for journal in view.suspended
+        for call in reversed(journal.waiting())
+        if call.card is not None
+    }
     turns = []
     for turn in view.turns:
         notice = notice_of_turn(conversation, turn)
         if not after or notice.data["seq"] > after:
-            turns.append({"message_id": notice.message_id, "user_text": turn.text, **notice.data})
+            told = {"message_id": notice.message_id, "user_text": turn.text, **notice.data}
+            turns.append(told | {"approval": asked[turn.seq]} if turn.seq in asked else told)
     return turns
 
 

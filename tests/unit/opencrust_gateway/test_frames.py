@@ -1,10 +1,14 @@
 import json
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from opencrust.contracts import ApprovalCard, SessionView, Turn
+from opencrust.contracts.journal import CallState, Journal, JournalCall, Step
 from opencrust_gateway import frames
+from opencrust_gateway.conversations import Conversation
 from opencrust_gateway.errors import ApiError
 
 json_values = st.recursive(
@@ -70,3 +74,17 @@ def test_the_id_of_a_broken_request(text: str, found: str | None) -> None:
 def test_wrong_parameters_are_refused(params: dict[str, object]) -> None:
     with pytest.raises(ApiError):
         frames.parse_params(frames.SendParams, params)
+
+
+def test_a_turn_that_waits_for_a_word_carries_the_question() -> None:
+    at = datetime(2026, 11, 25, tzinfo=UTC)
+    card = ApprovalCard(id="a" * 16, tool="mail.send", lines=["to: a@example.org"], expires=at)
+    call = JournalCall(id="1", tool="mail.send", state=CallState.WAITING, card=card)
+    waiting = Journal(seq=2, boundary="0" * 16, steps=[Step(message={}, calls=[call])])
+    turns = [
+        Turn(seq=n, message_id=f"m{n}", user="u", text="?", reply_id=f"re:{n}:0", reply="!", at=at) for n in (1, 2)
+    ]
+    view = SessionView(cursor=2, turns=turns, suspended=[waiting])
+    told = frames.history(Conversation("operator", "main"), view)
+    assert "approval" not in told[0]
+    assert told[1]["approval"]["id"] == "a" * 16
