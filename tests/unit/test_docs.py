@@ -13,7 +13,7 @@ from opencrust_cli.main import parser
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md")),
-    *(ROOT / "docs" / name for name in ("install.md", "people.md", "vault.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
 ]
 
 
