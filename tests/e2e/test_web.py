@@ -46,6 +46,7 @@ HOSTILE = """\
 @pytest.fixture
 async def gateway(bus_server: BusServer) -> AsyncIterator[RunningGateway]:
     async with running_gateway(bus_server) as running:
+        await running.agent.serve_approvals()
         yield running
 
 

@@ -34,6 +34,7 @@ PAGES = ("approvals", "people", "channels", "plugins", "vault", "usage", "audit"
 @pytest.fixture
 async def gateway(bus_server: BusServer) -> AsyncIterator[RunningGateway]:
     async with running_gateway(bus_server) as running:
+        await running.agent.serve_approvals()
         yield running
 
 

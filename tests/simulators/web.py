@@ -61,7 +61,6 @@ class EchoAgent:
 
     async def start(self) -> None:
         await self._bus.subscribe(subjects.wildcard(subjects.CTL_STOP), self._stop)
-        await self._bus.subscribe(subjects.wildcard(subjects.CTL_APPROVALS), self._approvals, queue="agent")
         self._task = asyncio.create_task(self._work())
 
     async def close(self) -> None:
@@ -71,6 +70,10 @@ class EchoAgent:
 
     async def _stop(self, message: object) -> None:
         self.stops.append(getattr(message, "subject", ""))
+
+    async def serve_approvals(self) -> None:
+        """Answer questions about `approvals` from now on, as the agent does."""
+        await self._bus.subscribe(subjects.wildcard(subjects.CTL_APPROVALS), self._approvals, queue="agent")
 
     async def _approvals(self, message: Message) -> None:
         found = self.approvals

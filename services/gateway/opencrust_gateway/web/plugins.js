@@ -16,15 +16,15 @@ export function draw({ plugins }, context) {
 }
 
 function panel(one, context) {
-  const { name, version, enabled, grants = [], sentences = grants, description = "", installed, signer } = one;
+  const { name, version, enabled, reason, sentences, tools, installed, signer } = one;
   const admin = context.scopes.has("admin");
   return h(
     "section.panel",
     {},
-    h("div.row.spread", {}, h("h3", {}, `${name} `, h("small.muted", {}, version ?? "")), h(enabled ? "span.badge.good" : "span.badge", {}, enabled ? "enabled" : "disabled")),
-    description ? h("p", {}, description) : "",
-    h("ul", {}, ...(sentences.length ? sentences : ["It may do nothing outside of its sandbox."]).map((text) => h("li", {}, text))),
-    h("p.muted", {}, signer ? `Signed by ${signer}. ` : "Not signed. ", installed ? "Installed " : "", installed ? time(installed) : ""),
+    h("div.row.spread", {}, h("h3", {}, `${name} `, h("small.muted", {}, version)), h(enabled ? "span.badge.good" : "span.badge", {}, enabled ? "enabled" : "disabled")),
+    reason ? h("div.notice.bad", {}, h("p", {}, reason)) : "",
+    h("ul", {}, ...sentences.map((text) => h("li", {}, text))),
+    h("p.muted", {}, `Tools: ${tools.map((tool) => tool.name).join(", ")}. `, signer ? `Signed by ${signer}. ` : "Not signed. ", "Installed ", time(installed)),
     admin
       ? h(
           "div.row",
