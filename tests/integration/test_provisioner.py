@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from harness import BusServer, free_port
 from opencrust.bus import Bus, subjects
-from opencrust.bus.registry import IDENTITIES
+from opencrust.bus.registry import CHANNELS, IDENTITIES
 from opencrust.config import Configuration
 from opencrust.identity import Identity
 
@@ -45,7 +45,15 @@ async def test_apply_publishes_the_configuration_and_repairs_what_is_missing(bus
     arguments = ("apply", "--home", str(bus_server.home), "--port-bus", str(bus_server.port))
     first = command(*arguments)
     assert first.returncode == 0, first.stderr
-    assert sorted(json.loads(first.stdout)["published"]) == ["agent.providers", "agent.settings"]
+    assert sorted(json.loads(first.stdout)["published"]) == [
+        "agent.providers",
+        "agent.settings",
+        *(
+            f"{channel.service}.settings"
+            for channel in sorted(CHANNELS, key=lambda c: c.service)
+            if channel.name != "web"
+        ),
+    ]
     assert json.loads(command(*arguments).stdout) == {"created": [], "updated": [], "published": []}
     provisioner = await bus_server.connect("provisioner")
     await provisioner.jetstream_manager().delete_consumer("MSG_IN", "agent")

@@ -324,20 +324,11 @@ def _bomb(functions: int, loops: int, locals_: int) -> bytes:
 
 
 async def test_row_32_a_compile_bomb_dies_alone(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under a wall clock of 1 s instead of 180 s: the real limits are in the long suite."""
-    monkeypatch.setattr("opencrust_agent.plugins.limits.COMPILE_WALL", 1.0)
-    bomb = _bomb(20, 400, 300)
-    started = time.monotonic()
-    assert "compiling it was ended" in await refused(lab, bomb)
-    assert time.monotonic() - started < 6
-
-
-@pytest.mark.long
-@pytest.mark.timeout(400)
-async def test_row_32_a_compile_bomb_under_the_real_limits(lab: Lab) -> None:
+    """Under a wall clock of 0.3 s instead of 180 s: compiling this one takes seconds, not minutes."""
+    monkeypatch.setattr("opencrust_agent.plugins.limits.COMPILE_WALL", 0.3)
     started = time.monotonic()
     assert "compiling it was ended" in await refused(lab, _bomb(200, 800, 500))
-    assert time.monotonic() - started < 190
+    assert time.monotonic() - started < 20
 
 
 async def test_row_33_a_custom_section_of_100_mb_never_reaches_the_compiler(tmp_path: Path) -> None:
