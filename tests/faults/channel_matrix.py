@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from channels import ChannelHouse, until
+from harness import BusServer
 from opencrust.contracts import InboundMessage
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "delivery.md"
@@ -314,3 +315,32 @@ def write_table(channel: str, counted: list[Counted]) -> None:
         text = text.rstrip() + f"\n\n## {channel.capitalize()}\n\n{begin}{end}\n"
     before, rest = text.split(begin, 1)
     DOCUMENT.write_text(before + begin + head + rows + end + rest.split(end, 1)[1])
+
+
+async def matrix(server: BusServer, platform: Platform, messages: int, rows: dict[str, Any], *, long: bool) -> None:
+    """Rows, in one house."""
+    settings = await platform.start()
+    counted = []
+    try:
+        async with ChannelHouse(server, platform.channel, platform.secrets, **settings) as house:
+            await asyncio.to_thread(house.adapter)
+            await house.agent(echo)
+            run = Run(house, platform)
+            for name, fault in rows.items():
+                row = await run.row(name, fault(long), messages)
+                print(row)
+                counted.append(row)
+                row.holds(idempotent=platform.idempotent)
+    finally:
+        await platform.stop()
+    if long:
+        write_table(platform.channel, counted)
+
+
+QUARTERS = 4
+"""So that the quick suite runs a platform's rows side by side."""
+
+
+def quarter_of(rows: dict[str, Any], quarter: int) -> dict[str, Any]:
+    """Every fourth row, from the given one on."""
+    return dict(list(rows.items())[quarter::QUARTERS])

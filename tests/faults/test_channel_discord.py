@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from channels import ChannelHouse, until
-from faults.channel_matrix import Platform
-from faults.test_channel_telegram import matrix
+from faults.channel_matrix import QUARTERS, ROWS, Platform, matrix, quarter_of
 from harness import BusServer
 from simulators.discord import BOT, GENERAL, GUILD, TOKEN, Channel, DiscordSimulator
 
@@ -107,14 +106,15 @@ class Discord(Platform):
         task.add_done_callback(self._tasks.discard)
 
 
-async def test_nothing_is_lost_doubled_or_out_of_order_whatever_goes_wrong(bus_server: BusServer) -> None:
-    await matrix(bus_server, Discord(), 4, long=False)
+@pytest.mark.parametrize("quarter", range(QUARTERS))
+async def test_nothing_is_lost_doubled_or_out_of_order_whatever_goes_wrong(bus_server: BusServer, quarter: int) -> None:
+    await matrix(bus_server, Discord(), 4, quarter_of(ROWS, quarter), long=False)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 async def test_the_same_with_a_thousand_messages(bus_server: BusServer) -> None:
-    await matrix(bus_server, Discord(), 63, long=True)
+    await matrix(bus_server, Discord(), 63, ROWS, long=True)
 
 
 @pytest.mark.long

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from channels import ChannelHouse, until
-from faults.channel_matrix import LONG_ROWS, ROWS, Platform, Run, echo, write_table
+from faults.channel_matrix import LONG_ROWS, QUARTERS, ROWS, Platform, matrix, quarter_of
 from harness import BusServer
 from simulators.telegram import TOKEN, TelegramSimulator
 
@@ -84,33 +84,9 @@ class Telegram(Platform):
         return token
 
 
-async def matrix(server: BusServer, platform: Platform, messages: int, rows: dict[str, Any], *, long: bool) -> None:
-    """Rows, in one house."""
-    settings = await platform.start()
-    counted = []
-    try:
-        async with ChannelHouse(server, platform.channel, platform.secrets, **settings) as house:
-            await asyncio.to_thread(house.adapter)
-            await house.agent(echo)
-            run = Run(house, platform)
-            for name, fault in rows.items():
-                row = await run.row(name, fault(long), messages)
-                print(row)
-                counted.append(row)
-                row.holds(idempotent=platform.idempotent)
-    finally:
-        await platform.stop()
-    if long:
-        write_table(platform.channel, counted)
-
-
-QUARTERS = 4
-
-
 @pytest.mark.parametrize("quarter", range(QUARTERS))
 async def test_nothing_is_lost_doubled_or_out_of_order_whatever_goes_wrong(bus_server: BusServer, quarter: int) -> None:
-    rows = dict(list(ROWS.items())[quarter::QUARTERS])
-    await matrix(bus_server, Telegram(), 4, rows, long=False)
+    await matrix(bus_server, Telegram(), 4, quarter_of(ROWS, quarter), long=False)
 
 
 @pytest.mark.long

@@ -344,7 +344,7 @@ async def test_row_33_a_custom_section_of_100_mb_never_reaches_the_compiler(tmp_
 
 async def test_row_33b_a_compiler_that_aborts_is_a_refusal(lab: Lab) -> None:
     """The abort itself was of an option that we leave on; here the compiling process is killed in its middle."""
-    bomb = lab.load(_bomb(20, 400, 300))
+    bomb = lab.load(_bomb(200, 800, 500))
     looking = asyncio.create_task(bomb.describe())
     while not lab.processes.children:
         await asyncio.sleep(0.01)

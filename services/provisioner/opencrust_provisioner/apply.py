@@ -2,16 +2,20 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from opencrust.bus import ApiError, Bus, BusError, Disconnected, Timeout, topology
+from opencrust.bus import ApiError, Bus, BusError, Disconnected, NoResponders, Timeout, topology
 from opencrust.config import Configuration
 from opencrust.identity import Identity
 
 log = logging.getLogger(__name__)
 
 RETRY_PAUSE = 0.2
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +42,22 @@ async def apply(home: Path, url: str, *, reload: bool, replicas: int, timeout: f
         await _reload(home, url, timeout)
     bus = await Bus.connect(url, Identity(home / "identity" / "provisioner"), timeout=timeout)
     try:
-        made = await _topology(bus, replicas, configuration.stream_bytes, timeout)
-        return Done(made.created, made.updated, await _publish(bus, configuration))
+        made = await _when_there(
+            lambda: topology.apply(bus, replicas=replicas, max_bytes=configuration.stream_bytes), timeout
+        )
+        published = await _when_there(lambda: _publish(bus, configuration), timeout)
+        return Done(made.created, made.updated, published)
     finally:
         await bus.close()
 
 
-async def _topology(bus: Bus, replicas: int, sizes: dict[str, int], timeout: float) -> topology.Applied:
-    """JetStream may still be starting although the server listens: try until it answers."""
+async def _when_there(doing: Callable[[], Awaitable[_Result]], timeout: float) -> _Result:
+    """JetStream is away for a moment while the server starts or reads its configuration again: try until it answers."""
     deadline = asyncio.get_running_loop().time() + timeout
     while True:
         try:
-            return await topology.apply(bus, replicas=replicas, max_bytes=sizes)
-        except (Timeout, Disconnected) as error:
+            return await doing()
+        except (Timeout, Disconnected, NoResponders) as error:
             if asyncio.get_running_loop().time() > deadline:
                 raise
             log.info("JetStream does not answer yet: %s", error)

@@ -62,6 +62,8 @@ async def _ensure_stream(manager: JetStreamContext, wanted: api.StreamConfig, do
         if _differs(current, wanted):
             await manager.update_stream(wanted)
             done.updated.append(str(wanted.name))
+    except nats.js.errors.ServiceUnavailableError:
+        raise errors.Timeout(f"stream {wanted.name}: JetStream is not there now") from None
     except nats.js.errors.APIError as error:
         raise errors.ApiError(error.err_code or 0, f"stream {wanted.name}: {error.description}") from None
     except nats.errors.Error as error:
@@ -80,6 +82,8 @@ async def _ensure_durable(manager: JetStreamContext, durable: Durable, done: App
         if _differs(current, wanted):
             await manager.add_consumer(durable.stream, wanted)  # create with the same name updates
             done.updated.append(f"{durable.stream}/{durable.name}")
+    except nats.js.errors.ServiceUnavailableError:
+        raise errors.Timeout(f"consumer {durable.name}: JetStream is not there now") from None
     except nats.js.errors.APIError as error:
         name = f"consumer {durable.stream}/{durable.name}"
         raise errors.ApiError(error.err_code or 0, f"{name}: {error.description}") from None
