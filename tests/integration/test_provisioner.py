@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from harness import BusServer, free_port
 from opencrust.bus import Bus, subjects
 from opencrust.bus.registry import CHANNELS, IDENTITIES
-from opencrust.config import Configuration
+from opencrust.config import AgentSettings, Configuration
 from opencrust.identity import Identity
 
 ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
@@ -121,3 +122,14 @@ def test_a_bus_that_is_away_is_said(tmp_path: Path) -> None:
     done = command("apply", "--home", str(tmp_path / "home"), "--port-bus", port, "--timeout", "1")
     assert done.returncode == 1
     assert "no connection to the bus" in done.stderr
+
+
+async def test_a_server_that_reads_its_configuration_again_is_waited_for(bus_server: BusServer) -> None:
+    """As `opencrust providers add` does it: SIGHUP to the server, and apply in the same moment."""
+    assert bus_server.process is not None
+    for number in range(4):
+        Configuration(agent=AgentSettings(slots=10 + number)).save(bus_server.home)
+        bus_server.process.send_signal(signal.SIGHUP)
+        done = command("apply", "--home", str(bus_server.home), "--port-bus", str(bus_server.port))
+        assert done.returncode == 0, done.stderr
+        assert "agent.settings" in json.loads(done.stdout)["published"]
