@@ -9,7 +9,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 
-from opencrust.bus import Bus, BusError, Message, subjects
+from opencrust.bus import Bus, BusError, Message, Subscription, subjects
 from opencrust.contracts import ContractError, decode, encode
 from opencrust.contracts.plugins import PluginGrant, PluginRecord, PluginRequest, PluginsReply
 from opencrust_agent.plugins import manifest, storage
@@ -40,6 +40,7 @@ class PluginDesk:
         self._plugins = plugins
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._subscription: Subscription | None = None
         self._operations: dict[str, Operation] = {
             "inspect": self._inspect,
             "install": self._install,
@@ -54,10 +55,13 @@ class PluginDesk:
 
     async def start(self) -> None:
         """Begin to answer."""
-        await self._bus.subscribe(subjects.wildcard(subjects.CTL_PLUGINS), self._serve, queue="agent")
+        subject = subjects.wildcard(subjects.CTL_PLUGINS)
+        self._subscription = await self._bus.subscribe(subject, self._serve, queue="agent")
 
     async def close(self) -> None:
-        """Answer nothing more."""
+        """Answer nothing more: from now on requests go to the other replicas."""
+        if self._subscription is not None:
+            await self._subscription.unsubscribe()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
