@@ -25,7 +25,7 @@ sys.path[:0] = [str(ROOT / part) for part in ("shared", "services/vault", "servi
 
 from harness import BusServer  # noqa: E402
 from opencrust.bus import Bus  # noqa: E402
-from opencrust.credentials import Credentials  # noqa: E402
+from opencrust.credentials import Credentials, VaultUnavailable  # noqa: E402
 from opencrust.identity import Identity  # noqa: E402
 from opencrust_vault import opening  # noqa: E402
 from opencrust_vault.openbao import OpenBaoClient  # noqa: E402
@@ -82,7 +82,10 @@ async def per_second(work: Callable[[], Awaitable[object]], seconds: float = 0.8
     async def worker() -> None:
         nonlocal count
         while time.perf_counter() < end:
-            await work()
+            try:
+                await work()
+            except VaultUnavailable:
+                continue  # faster than the 1,000 a second that the vault allows one service: not counted
             count += 1
 
     started = time.perf_counter()
