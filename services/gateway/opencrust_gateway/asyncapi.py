@@ -4,7 +4,6 @@
 drifted. In words: docs/websocket.md. https://www.asyncapi.com/docs/reference/specification/v3.0.0
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ import opencrust
 from opencrust.access import Scope
 from opencrust.contracts import Approval, EventType
 from opencrust_gateway import frames
+from opencrust_gateway.generated import write_or_check
 from opencrust_gateway.permissions import OPERATIONS
 
 FILE = Path("docs/contracts/gateway/websocket.json")
@@ -113,17 +113,8 @@ def _event(name: str, own: dict[str, Any]) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the document, or check it. Exit code 1: it is not what the code says."""
-    parser = argparse.ArgumentParser(prog="python -m opencrust_gateway.asyncapi", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if the file is out of date")
     wanted = json.dumps(document(), indent=2, sort_keys=True) + "\n"
-    if parser.parse_args(arguments).check:
-        if not FILE.is_file() or FILE.read_text() != wanted:
-            print(f"{FILE} is out of date: python -m opencrust_gateway.asyncapi", file=sys.stderr)  # noqa: T201
-            return 1
-        return 0
-    FILE.parent.mkdir(parents=True, exist_ok=True)
-    FILE.write_text(wanted)
-    return 0
+    return write_or_check(arguments, module="opencrust_gateway.asyncapi", description=__doc__, file=FILE, wanted=wanted)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@
 drifted. https://spec.openapis.org/oas/v3.1.0
 """
 
-import argparse
 import asyncio
 import json
 import re
@@ -19,6 +18,7 @@ from pydantic.json_schema import models_json_schema
 
 import opencrust
 from opencrust.access import Scope
+from opencrust_gateway.generated import write_or_check
 from opencrust_gateway.http import Documented, documentation, principal
 from opencrust_gateway.permissions import ROUTES, Need, Route
 
@@ -171,17 +171,8 @@ async def _from_code() -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the document, or check it. Exit code 1: it is not what the code says."""
-    parser = argparse.ArgumentParser(prog="python -m opencrust_gateway.openapi", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if the file is out of date")
     wanted = asyncio.run(_from_code())
-    if parser.parse_args(arguments).check:
-        if not FILE.is_file() or FILE.read_text() != wanted:
-            print(f"{FILE} is out of date: python -m opencrust_gateway.openapi", file=sys.stderr)  # noqa: T201
-            return 1
-        return 0
-    FILE.parent.mkdir(parents=True, exist_ok=True)
-    FILE.write_text(wanted)
-    return 0
+    return write_or_check(arguments, module="opencrust_gateway.openapi", description=__doc__, file=FILE, wanted=wanted)
 
 
 if __name__ == "__main__":
