@@ -28,35 +28,31 @@ AGENT = textwrap.dedent("""
     import asyncio, sys
     from pathlib import Path
     import uvloop
-    from opencrust.access.directory import People
     from opencrust.bus import Bus
-    from opencrust.bus.drain import Drain
-    from opencrust.bus.registry import AGENT_DURABLE
-    from opencrust.config import AgentSettings
     from opencrust.identity import Identity
-    from opencrust_agent import assess
-    from opencrust_agent.admission import Admissions
+    from opencrust.service import Context, Settings
+    from opencrust.telemetry import Redactor
+    from opencrust_agent import main as agent
     from opencrust_agent.models import Attempt, Completion, TextDelta, Usage, assistant
-    from opencrust_agent.screen import Screen
-    from opencrust_agent.stops import Stops
-    from opencrust_agent.turn import Mind, Turns
 
     class Instant:
-        provider, model, supports_tools = "bench", "instant", False
+        provider, model, supports_tools = "bench", "instant", True
+        def __init__(self, transport): pass
         async def stream(self, request):
             yield Attempt(1, "bench", "instant")
             yield TextDelta("ok")
-            yield Completion(assistant("ok"), "stop", Usage(), "bench", "instant")
+            yield Completion(assistant("ok"), "stop", Usage(10, 1), "bench", "instant")
+        async def close(self): pass
 
-    async def main():
-        bus = await Bus.connect(sys.argv[1], Identity(Path(sys.argv[2])))
-        mind = Mind(Instant(), AgentSettings(), 100, 10_000, str)
-        stops = Stops()
-        await stops.listen(bus)
-        turns = Turns(bus, lambda: mind, stops, Screen(bus, assess.load()), Admissions(bus, People(bus)))
-        await Drain(bus, AGENT_DURABLE, turns.run, slots=32, owner="bench").run()
+    async def main(url, home, state):
+        agent.DemoModel = Instant  # who answers where no provider is configured; the rest is the product's own wiring
+        identity = Path(home) / "agent"
+        bus = await Bus.connect(url, Identity(identity))
+        settings = Settings(identity_dir=identity, state_dir=Path(state), bus_url=url)
+        context = Context("agent", settings, {}, Identity(identity), bus, "bench", Redactor())
+        await agent.run(context)
 
-    uvloop.run(main())
+    uvloop.run(main(*sys.argv[1:]))
 """)
 
 ECHO = textwrap.dedent("""
@@ -66,14 +62,14 @@ ECHO = textwrap.dedent("""
     from opencrust.bus import Bus
     from opencrust.identity import Identity
 
-    async def main():
-        bus = await Bus.connect(sys.argv[1], Identity(Path(sys.argv[2])))
+    async def main(url, home, state):
+        bus = await Bus.connect(url, Identity(Path(home) / "dlq"))
         async def answer(message):
             await bus.respond(message, message.data)
-        await bus.subscribe("vault.req.*.*", answer, queue="vault")
+        await bus.subscribe("ctl.dlq.echo", answer, queue="dlq")
         await asyncio.Event().wait()
 
-    uvloop.run(main())
+    uvloop.run(main(*sys.argv[1:]))
 """)
 
 
@@ -124,7 +120,7 @@ class Channel:
 async def bare(bus: Bus) -> float:
     """One request and its answer; milliseconds."""
     begin = time.perf_counter()
-    await bus.request("vault.req.gateway.echo", b"x" * 200)
+    await bus.request("ctl.dlq.echo", b"x" * 200)
     return (time.perf_counter() - begin) * 1000
 
 
@@ -145,9 +141,10 @@ async def _running(server: BusServer) -> AsyncIterator[None]:
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     children = [
         subprocess.Popen(
-            [sys.executable, "-c", program, server.url, str(server.home / "identity" / name)], env=environment
+            [sys.executable, "-c", program, server.url, str(server.home / "identity"), str(server.home)],
+            env=environment,
         )
-        for program, name in ((AGENT, "agent"), (ECHO, "vault"))
+        for program in (AGENT, ECHO)
     ]
     try:
         yield

@@ -63,6 +63,8 @@ class View:
 
 def find(text: str, finder: Finder) -> list[Span]:
     """Where ``text`` shows what ``finder`` knows, in any dress. Sorted, without overlaps."""
+    if len(text) < _LEAST and text.isascii():  # no dress of ASCII is shorter than what it hides
+        return []
     found: list[Span] = []
     for at in range(0, max(len(text), 1), MAX_VIEWED - _OVERLAP):
         piece = text[at : at + MAX_VIEWED]
