@@ -24,15 +24,17 @@ from opencrust.channel.adapter import (
 )
 from opencrust.channel.leader import Leader, Role
 from opencrust.channel.ledger import Ledger, Overtaken, PartRecord, PartState, part_key
+from opencrust.channel.letters import MOST, Letters
 from opencrust.channel.limits import Limits
 from opencrust.channel.link import Link
 from opencrust.channel.live import Live
 from opencrust.channel.media import Media
 from opencrust.channel.outbox import MOST_FAULTS, Outbox
-from opencrust.channel.seen import Seen
+from opencrust.channel.seen import Before, Seen
 from opencrust.channel.stops import Stops
 from opencrust.channel.text import TELEGRAM
 from opencrust.contracts import OutboundMessage, ReplyAddress, encode
+from opencrust.telemetry import Redactor
 
 REPLY = OutboundMessage(
     id="re:1:0",
@@ -79,15 +81,42 @@ def test_a_parts_key_is_its_own() -> None:
 
 async def test_a_weeks_replay_is_met_after_the_stream_has_forgotten(bus: Bus) -> None:
     seen = Seen(bus, "telegram", 7)
-    old = datetime.now(UTC) - timedelta(days=6)
     ids = [f"im:1:{n}" for n in range(50)]
-    assert not any([await seen.before(one, old, backfill=False) for one in ids])
+    assert {await seen.begin(one) for one in ids} == {Before.NEW}
     for one in ids:
-        await seen.remember(one)
-    assert all([await seen.before(one, old, backfill=False) for one in ids])
-    fresh = datetime.now(UTC)
-    assert not await seen.before(ids[0], fresh, backfill=False), "the stream's own duplicate window has these"
-    assert await seen.before(ids[0], fresh, backfill=True)
+        await seen.stored(one)
+    assert {await seen.begin(one) for one in ids} == {Before.STORED}
+
+
+async def test_who_died_between_the_two_notes_leaves_it_open(bus: Bus) -> None:
+    seen = Seen(bus, "telegram", 7)
+    assert await seen.begin("im:1:1") is Before.NEW
+    assert await seen.begin("im:1:1") is Before.BEGUN
+    await seen.stored("im:1:1")
+    assert await seen.begin("im:1:1") is Before.STORED
+
+
+async def test_what_cannot_be_read_is_kept_without_its_secrets_and_not_without_end(
+    bus: Bus, bus_server: BusServer
+) -> None:
+    letters = Letters(bus, "channel-telegram", Redactor().value)
+    token = "sk-ant-" + "a1B2c3D4" * 8
+    for _ in range(2):
+        await letters.bury("7", "an update without a valid chat", {"text": f"my key is {token}", "date": 1})
+    await letters.bury("8", "too long", {"text": "x" * 100_000})
+    for number in range(MOST + 5):
+        await letters.bury(f"n{number}", "many", {})
+    assert letters.counts == {"buried": MOST, "passed_by": 8}
+    archive = Archive(await bus_server.connect("dlq"), "DLQ")
+    first = await archive.after(0)
+    assert first is not None
+    second = await archive.after(first.seq)
+    assert second is not None
+    assert first.subject == "dlq.platform.channel-telegram"
+    assert first.headers["OpenCrust-Reason"] == "an update without a valid chat"
+    assert token.encode() not in first.data
+    assert b"my key is" in first.data
+    assert 8000 < len(second.data) < 9000
 
 
 async def test_a_stop_holds_for_what_was_made_before_it(bus: Bus) -> None:

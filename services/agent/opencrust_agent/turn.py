@@ -1,6 +1,7 @@
 """One turn: a stored message in, the session after it out. The stages, in order::
 
-    authorise → admission → commands → sanitise → assess (``screen``) → label → compose → think ⇄ act → guard → reply
+    authorise → again → admission → commands → sanitise → assess (``screen``) → label → compose → think ⇄ act → guard
+    → reply
 
 Each is a module of its own. A turn may be run again at any point after a crash: live events and dead letters do no harm
 twice, and what tools do to the world is kept in the journal (:mod:`opencrust_agent.executor`). A turn that needs a
@@ -24,6 +25,7 @@ from opencrust.contracts.messages import now
 from opencrust.contracts.session import MIN_KEEP_SECONDS
 from opencrust.telemetry import genai
 from opencrust_agent.admission import Admissions
+from opencrust_agent.again import Again
 from opencrust_agent.approvals import Approvals
 from opencrust_agent.assess import Verdict
 from opencrust_agent.authorise import Refused, authorise, salvage
@@ -100,6 +102,7 @@ class Turns:
     ) -> None:
         self._bus = bus
         self._admissions = admissions
+        self._again = Again(bus)
         self._mind = mind
         self._stops = stops
         self._screen = screen
@@ -134,6 +137,9 @@ class Turns:
             return await self._bury(work, refusal)
         if received.source is Source.APPROVAL:
             return await self._resume(received, work)
+        if await self._again.was_here(received, work):
+            log.info("conversation %s: message %d was here before", work.conv, work.message.seq)
+            return _passed_over(work.session, work)
         message = await self._admissions.check(received, work)
         if message is None:
             return _passed_over(work.session, work)

@@ -71,6 +71,7 @@ class TelegramAdapter(ChannelAdapter):
         self._settings = runtime.settings
         self._link = runtime.link
         self._secret = runtime.secret
+        self._bury = runtime.bury
         self._poll_seconds = int(min(max(runtime.settings.number("poll_seconds", POLL_SECONDS), 0), 50))
         pulls = runtime.settings.mode is ChannelMode.POLL
         self.capabilities = Capabilities(
@@ -144,18 +145,21 @@ class TelegramAdapter(ChannelAdapter):
             return webhook.refused()
         try:
             update = webhook.update_in(request)
-        except ValueError:
-            return WebhookReply(400)
+        except ValueError:  # Telegram would bring it for ever
+            self._counts["malformed"] += 1
+            await self._bury("", "a call of Telegram's that is no JSON", request.body[:4096].decode(errors="replace"))
+            return WebhookReply(200)
         await self._take(update, emit)
         return WebhookReply(200)
 
     async def _take(self, update: Any, emit: Emit) -> None:
-        """Take one update over. What cannot be read is counted and passed by: it would come again for ever."""
+        """Take one update over. What cannot be read is a dead letter: it would come again for ever."""
         try:
             event, press = read(update, self._bot, edits=self._edits)
         except MalformedUpdate as error:
             self._counts["malformed"] += 1
-            log.error("an update is not as the Bot API promises (%s) and is passed by", error)
+            id = str(update.get("update_id", "")) if isinstance(update, dict) else ""
+            await self._bury(id[:64], f"an update of Telegram's without a valid {error}", update)
             return
         if event is None:
             self._counts["ignored"] += 1

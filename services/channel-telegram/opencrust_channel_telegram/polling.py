@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 AT_ONCE: Final = 16
 """Chats of one batch that are handed over side by side: a file that one sent does not hold up the others."""
 BATCH: Final = 100
+UNCONFIRMED_PAUSE: Final = 1.0
 
 Take = Callable[[Any], Awaitable[None]]
 """Takes one update over; raises where it is not stored."""
@@ -54,7 +55,10 @@ async def poll(api: BotApi, link: Link, take: Take, stop: asyncio.Event, *, seco
         updates = answer.result if isinstance(answer.result, list) else []
         if updates:
             await hand_over(updates, take)
-            offset = max(numbers) + 1 if (numbers := _numbers(updates)) else offset
+            if numbers := _numbers(updates):
+                offset = max(numbers) + 1
+            else:  # nothing that could be confirmed
+                await asyncio.sleep(UNCONFIRMED_PAUSE)
 
 
 async def _ask(api: BotApi, parameters: dict[str, object], stop: asyncio.Event) -> Answer | None:

@@ -1,5 +1,8 @@
 """What people did on Telegram, read from its updates (https://core.telegram.org/bots/api#update). Pure.
 
+An event's id is the update's number and, after a dot, the message's: Telegram begins anew with any number after a week
+of silence, and one that was used before must not be taken for what it was then.
+
 Telegram counts offsets in UTF-16 units. Whatever an update holds that is not used here may be anything.
 """
 
@@ -104,7 +107,7 @@ def _message(number: int, message: dict[str, Any], bot: Bot, *, edited: bool) ->
     if command is not None and not ours:
         mentioned = False
     return InEvent(
-        id=str(number),
+        id=f"{number}.{_integer(message, 'message_id')}",
         account=str(bot.id),
         conversation=str(_chat_id(message)),
         thread=_thread(message),
@@ -128,7 +131,7 @@ def _press(number: int, query: dict[str, Any], bot: Bot) -> InEvent | None:
     if matched is None or not isinstance(message, dict) or not isinstance(sender, dict):
         return None
     return InEvent(
-        id=str(number),
+        id=f"{number}.{query.get('id', '')}"[:200],
         account=str(bot.id),
         conversation=str(_chat_id(message)),
         thread=_thread(message),
@@ -136,10 +139,9 @@ def _press(number: int, query: dict[str, Any], bot: Bot) -> InEvent | None:
         user=str(_integer(sender, "id")),
         user_name=_name(sender),
         text=f"/{matched[1]} {matched[2]}",
-        at=datetime.now(UTC),  # a press has no time of its own, so it is looked for as a backfill's event is
+        at=datetime.now(UTC),  # a press has no time of its own
         is_group=_is_group(message),
         mentioned=True,
-        backfill=True,
     )
 
 

@@ -76,7 +76,9 @@ class Desk:
         """Send it where it came from, as a new message, and only then remove it here."""
         subject = letter.headers.get(SUBJECT, "")
         if not subject.startswith(("msg.in.", "msg.out.")):
-            return {"error": f"letter {letter.seq} does not say where it came from"}
+            origin = "a platform sent it in a form that cannot be read: `opencrust dlq show` shows what it holds"
+            here = letter.subject.startswith("dlq.platform.")
+            return {"error": f"letter {letter.seq}: {origin if here else 'it does not say where it came from'}"}
         stored = await self._bus.publish_stored(subject, letter.data, message_id=f"redrive:{letter.seq}")
         await self._letters.remove(letter.seq)
         return {"redriven": {"seq": letter.seq, "subject": subject, "stream": stored.stream, "as": stored.seq}}

@@ -238,8 +238,10 @@ def _channel_grants(channel: Channel) -> tuple[Grant, ...]:
 
 
 def _platform_grants(channel: Channel) -> tuple[Grant, ...]:
-    """What a channel to strangers does besides: read who may speak, and ask the pairing desk about anybody else."""
+    """What a channel to strangers does besides: read who may speak, ask the pairing desk about anybody else, and keep
+    what its platform sent and nobody can read."""
     return (
+        Publish(subjects.dlq("platform", channel.service)),
         ReadKeys("cfg", f"{channel.service}.>"),
         ReadKeys("access", f"{channel.name}.>"),
         Subscribe(subjects.wildcard(subjects.EVT_ACCESS, channel=channel.name)),

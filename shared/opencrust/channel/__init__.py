@@ -9,7 +9,8 @@ knows no platform. A new channel is an adapter and three lines that hand it to :
 the 200 of a webhook. ``emit`` (:mod:`.inbox`) asks who may speak (:mod:`.gate`), takes ``/stop`` and ``/pair`` out of
 the way, stores files under their hash (:mod:`.media`) and publishes with the event's id as ``Nats-Msg-Id``; it returns
 after the stream's acknowledgement. If that does not come it raises, the adapter acknowledges nothing, and the platform
-brings the event again. What a platform brings again later than the stream remembers ids is met by :mod:`.seen`. So:
+brings the event again. What it brings again is met by :mod:`.seen`, by the stream within ten minutes, and by the agent
+where a kill fell between the publish and its note. What cannot be read is a dead letter (:mod:`.letters`). So:
 
 * died before the publish → the platform brings it again;
 * died after it, before the platform's ack → the platform brings it again, the stream knows the id;
@@ -28,7 +29,8 @@ and is counted as ``unknown``: the one place where a person may see something tw
 
 While a turn runs, :mod:`.live` shows it (typing, a draft or an edited message). That is lossy; the reply is not.
 
-**One owner of duplicates for each hop**: platform → bus is the stream's by ``Nats-Msg-Id`` (and :mod:`.seen` behind
-it); bus → agent is the session's cursor; agent → bus is the reply's id; bus → platform is the ledger. An adapter drops
-nothing because it thinks that it has seen it.
+**One owner of duplicates for each hop**: platform → bus is :mod:`.seen` (with the stream's
+``Nats-Msg-Id`` for what two replicas publish at once, and the agent's look into the stream for what is marked
+``again``); bus → agent is the session's cursor; agent → bus is the reply's id; bus → platform is the ledger. An adapter
+drops nothing because it thinks that it has seen it.
 """

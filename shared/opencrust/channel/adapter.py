@@ -264,6 +264,9 @@ class Runtime:
     """Reads what :attr:`keep` kept under a name, across restarts and replicas. Raises BusError."""
     keep: Callable[[str, str], Awaitable[None]]
     """Keeps a short text under a name of ``[a-z0-9-]`` (a cursor of a backfill). Raises BusError."""
+    bury: Callable[[str, str, object], Awaitable[None]]
+    """Keeps an event that cannot be read as a dead letter: its id (or nothing), the reason, the event as plain values.
+    Acknowledge it to the platform after that. Raises BusError: acknowledge nothing."""
 
 
 class ChannelAdapter(ABC):

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Final
 
@@ -15,7 +16,7 @@ from opencrust.channel.adapter import Fate, InEvent
 from opencrust.channel.desk import PairingDesk
 from opencrust.channel.link import Link
 from opencrust.channel.media import Media
-from opencrust.channel.seen import Seen
+from opencrust.channel.seen import Before, Seen
 from opencrust.channel.stops import Stops
 from opencrust.contracts import Attachment, ContractError, InboundMessage, ReplyAddress, Sender, encode
 from opencrust.contracts.messages import MAX_ATTACHMENTS, MAX_TEXT
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 Tell = Callable[[ReplyAddress, str], Awaitable[None]]
 """Say something in a conversation that no agent said. Must not raise."""
 Stored = Callable[[InboundMessage], None]
+Bury = Callable[[str, str, object], Awaitable[None]]
 
 MOST_TELLING: Final = 20
 """Answers of the pairing desk under way at once; a flood of strangers beyond it is answered nothing."""
@@ -38,6 +40,7 @@ class Inbox:
     Args:
         tell: answers somebody without the agent.
         stored: told of every message that this replica stored, so that it shows the answer as it grows.
+        bury: keeps what can be no message (:meth:`opencrust.channel.letters.Letters.bury`).
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Inbox:
         link: Link,
         tell: Tell,
         stored: Stored,
+        bury: Bury,
     ) -> None:
         self._bus = bus
         self._channel = channel
@@ -61,6 +65,7 @@ class Inbox:
         self._link = link
         self._tell = tell
         self._stored = stored
+        self._bury = bury
         self._desk = PairingDesk(bus)
         self._telling: set[asyncio.Task[None]] = set()
         self.fates: Counter[Fate] = Counter()
@@ -126,26 +131,29 @@ class Inbox:
         return Fate.COMMAND
 
     async def _store(self, event: InEvent, address: ReplyAddress, admission: Admission) -> Fate:
+        if not event.text.strip() and not event.files:
+            return Fate.DROPPED  # nothing was said
         dedupe_id = f"{self._channel}:{event.account}:{event.id}"
-        if await self._seen.before(dedupe_id, event.at, backfill=event.backfill):
+        before = await self._seen.begin(dedupe_id)
+        if before is Before.STORED:
             return Fate.DUPLICATE
         taken = [await self._media.take(file) for file in event.files[:MAX_ATTACHMENTS]]
         try:
-            message = inbound(self._channel, event, address, admission, taken)
+            message = inbound(self._channel, event, address, admission, taken, again=before is Before.BEGUN)
             data = encode(message)
         except (ValueError, ContractError) as error:  # pydantic's is a ValueError; neither echoes what was written
-            log.warning("an event is no message: %s", type(error).__name__)
+            await self._bury(event.id, f"it is no message: {type(error).__name__}", _plain(event))
             return Fate.DROPPED
         try:
             stored = await self._bus.publish_stored(
                 subjects.msg_in(self._channel, message.key), data, message_id=message.dedupe_id, timeout=PUBLISH_SECONDS
             )
         except (Denied, PayloadTooLarge) as error:  # it would be refused for ever, and hold up all others
-            log.error("an event cannot be stored and is dropped: %s", error)
+            await self._bury(event.id, f"it cannot be stored: {error}", _plain(event))
             return Fate.DROPPED
         if not stored.duplicate:
             self._stored(message)  # first of all: the agent may be at work already
-        await self._seen.remember(dedupe_id)
+        await self._seen.stored(dedupe_id)
         return Fate.DUPLICATE if stored.duplicate else Fate.STORED
 
     def _say(self, asking: Awaitable[str], address: ReplyAddress) -> None:
@@ -172,10 +180,24 @@ def address_of(channel: str, event: InEvent) -> ReplyAddress:
     )
 
 
+def _plain(event: InEvent) -> dict[str, object]:
+    """An event as plain values."""
+    return {**asdict(event), "at": event.at.isoformat()}
+
+
 def inbound(
-    channel: str, event: InEvent, address: ReplyAddress, admission: Admission, taken: list[Attachment | str]
+    channel: str,
+    event: InEvent,
+    address: ReplyAddress,
+    admission: Admission,
+    taken: list[Attachment | str],
+    *,
+    again: bool = False,
 ) -> InboundMessage:
     """The envelope of an event. What could not be taken is named in the text.
+
+    Args:
+        again: it may be stored already.
 
     Raises:
         ValueError: neither text nor files, or an id that no platform has.
@@ -199,6 +221,7 @@ def inbound(
         mentions=[mention[:255] for mention in event.mentions[:64] if mention],
         quoted=event.quoted,
         edited=event.edited,
+        again=again,
         is_group=event.is_group,
         platform_time=event.at,
         received_time=datetime.now(UTC),

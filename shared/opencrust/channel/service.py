@@ -59,7 +59,13 @@ class _Channel:
                 await first_of(3600, follower.changed, context.stopping)
                 continue
             self._session = Session(
-                context.bus, self._adapter, follower.now, self._credentials, people, context.instance
+                context.bus,
+                self._adapter,
+                follower.now,
+                self._credentials,
+                people,
+                context.instance,
+                context.redactor.value,
             )
             await _until(self._session, follower.changed, context.stopping)
             self._session = None

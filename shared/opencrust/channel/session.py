@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import Final
+from typing import Any, Final
 
 from opencrust.access.directory import People
 from opencrust.access.people import PersonId
@@ -12,6 +13,7 @@ from opencrust.bus import Bus, BusError
 from opencrust.channel.adapter import ChannelAdapter, Emit, Fate, LinkError, Runtime
 from opencrust.channel.inbox import Inbox
 from opencrust.channel.leader import Leader
+from opencrust.channel.letters import Letters
 from opencrust.channel.limits import Limits
 from opencrust.channel.link import Link
 from opencrust.channel.live import Live
@@ -41,6 +43,7 @@ class Session:
     Args:
         adapter: the class; it is made here, with its :class:`~opencrust.channel.adapter.Runtime`.
         owner: this replica.
+        redact: hides secrets in what is kept as a dead letter.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Session:
         credentials: Credentials,
         people: People,
         owner: str,
+        redact: Callable[[Any], Any],
     ) -> None:
         self._bus = bus
         self._settings = settings
@@ -61,7 +65,8 @@ class Session:
         self._renewed = asyncio.Event()
         self.account = ""
         self.link = Link(pulse=60.0)
-        runtime = Runtime(settings, self._secret, self.link, self._cursor, self._keep)
+        self._letters = Letters(bus, f"channel-{self._channel}", redact)
+        runtime = Runtime(settings, self._secret, self.link, self._cursor, self._keep, self._letters.bury)
         self.adapter = adapter(runtime)
         able = self.adapter.capabilities
         self.link.pulse = able.pulse
@@ -80,6 +85,7 @@ class Session:
             self.link,
             self._teller.tell,
             self._live.expect,
+            self._letters.bury,
         )
         self._outbox = Outbox(
             bus,
@@ -124,6 +130,8 @@ class Session:
             **{f"in_{fate.value}": self._inbox.fates[fate] for fate in Fate},
             **{f"out_{name}": count for name, count in sorted(self._outbox.counts.items())},
             "unknown": self._outbox.counts["unknown"],
+            "in_buried": self._letters.counts["buried"],
+            "in_passed_by": self._letters.counts["passed_by"],
             **self.adapter.facts(),
         }
 

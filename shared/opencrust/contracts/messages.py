@@ -106,6 +106,8 @@ class InboundMessage(Versioned):
     mentions: Annotated[list[PlatformId], Field(max_length=64)] = []
     quoted: PlatformId | None = None
     edited: bool = False
+    again: bool = False
+    """The channel does not know whether it was stored before: the agent looks for it before it answers."""
     is_group: bool = False
     ephemeral: bool = False
     """Nobody comes back to this conversation: its session need not be kept longer than its messages."""

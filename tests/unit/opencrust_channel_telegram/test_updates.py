@@ -35,7 +35,7 @@ def one(message: dict[str, Any], **more: Any) -> InEvent:
 
 def test_a_private_message() -> None:
     found = one(PRIVATE)
-    assert (found.id, found.account, found.conversation, found.user) == ("5", "987654321", "7", "7")
+    assert (found.id, found.account, found.conversation, found.user) == ("5.12", "987654321", "7", "7")
     assert (found.text, found.user_name, found.message) == ("hello", "Ann Lee", "12")
     assert found.at == datetime.fromtimestamp(1_790_000_000, UTC)
     assert not found.is_group
