@@ -34,15 +34,6 @@ def register(commands: Any) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    async def collect(bus: Bus) -> list[dict[str, Any]]:
-        letters: list[dict[str, Any]] = []
-        after: int | None = 0
-        while after is not None:
-            page = await _ask(bus, "list", {"after": after})
-            letters += page["letters"]
-            after = page["next"]
-        return letters
-
     letters = with_bus(options.home, collect)
     if options.json:
         print(json.dumps({"letters": letters}))
@@ -52,6 +43,22 @@ def _list(options: argparse.Namespace) -> int:
         rest = "  ".join(f"{name}: {value}" for name, value in letter.items() if name != "seq")
         print(f"{letter['seq']:>6}  {printable(rest)}")
     return EXIT_OK
+
+
+async def collect(bus: Bus) -> list[dict[str, Any]]:
+    """All dead letters, oldest first.
+
+    Raises:
+        CommandError: their service does not run.
+        BusError: it did not answer.
+    """
+    letters: list[dict[str, Any]] = []
+    after: int | None = 0
+    while after is not None:
+        page = await _ask(bus, "list", {"after": after})
+        letters += page["letters"]
+        after = page["next"]
+    return letters
 
 
 def _show(options: argparse.Namespace) -> int:

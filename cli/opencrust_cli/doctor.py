@@ -14,7 +14,7 @@ import opencrust
 from opencrust.config import ConfigError, Configuration
 from opencrust.confine import landlock_abi
 from opencrust.identity import Identity, IdentityError
-from opencrust_cli import people_checks, running
+from opencrust_cli import channel_checks, people_checks, running
 from opencrust_cli.errors import CommandError
 from opencrust_cli.findings import Finding, show
 from opencrust_cli.home import Home
@@ -60,6 +60,7 @@ def examine(home: Home) -> Iterator[Finding]:
     yield from _vault(home)
     if running.find(home) is not None:
         yield from people_checks.look(home)
+        yield from _channels(home)
 
 
 def _landlock() -> Finding:
@@ -151,6 +152,14 @@ def _running(home: Home) -> Iterator[Finding]:
         yield Finding("services", False, f"not ready: {', '.join(late)}", f"opencrust logs {late[0]}")
     else:
         yield Finding("services", True, f"{len(status['services'])} ready at {status['url']}")
+
+
+def _channels(home: Home) -> Iterator[Finding]:
+    try:
+        channels = Configuration.load(home.path).channels
+    except ConfigError:
+        return  # said above
+    yield from channel_checks.look(home, channels)
 
 
 def _vault(home: Home) -> Iterator[Finding]:

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from opencrust_cli import running
+from opencrust.bus.survey import survey
+from opencrust.config import ConfigError, Configuration
+from opencrust_cli import channel_checks, running
+from opencrust_cli.bus import with_bus
 from opencrust_cli.errors import EXIT_NOT_RUNNING, EXIT_OK, CommandError
 from opencrust_cli.home import Home
 from opencrust_cli.supervisor_log import TAIL_LINES, Terminal
@@ -47,7 +50,20 @@ def _status(options: argparse.Namespace) -> int:
         return EXIT_NOT_RUNNING
     status = running.ask_status(home)
     print(json.dumps(status) if options.json else table(status))
+    if not options.json:
+        for line in _channels(home):
+            print(line)
     return EXIT_OK if status["state"] == "ready" else 1
+
+
+def _channels(home: Home) -> list[str]:
+    """What is wrong with channels; nothing where they cannot be asked: the table says which services run."""
+    try:
+        channels = Configuration.load(home.path).channels
+        reports = with_bus(home, lambda bus: survey(bus, [f"channel-{c.name}" for c in channels])) if channels else []
+    except (ConfigError, CommandError):
+        return []
+    return channel_checks.lines(channels, reports)
 
 
 def table(status: dict[str, Any]) -> str:

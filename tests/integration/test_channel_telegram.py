@@ -303,6 +303,64 @@ async def test_what_cannot_be_read_is_a_dead_letter_and_holds_up_nothing(
     assert (facts["in_buried"], facts["updates_malformed"], facts["updates_ignored"]) == (2, 2, 1)
 
 
+async def test_a_webhook_of_somebody_else_is_removed_and_said(house: ChannelHouse, telegram: TelegramSimulator) -> None:
+    telegram.webhook = {"url": "https://elsewhere.example"}
+    await telegram.say("hello", chat=7, user=7)
+    await asyncio.to_thread(house.adapter)
+    await heard(house, 1)
+    [facts] = await house.health()
+    assert (facts["updates_webhook_removed"], facts["reads_all_of_groups"]) == (1, False)
+
+
+async def test_numbers_of_updates_that_begin_anew_lower_are_heard(
+    house: ChannelHouse, telegram: TelegramSimulator
+) -> None:
+    await asyncio.to_thread(house.adapter)
+    await telegram.say("before", chat=7, user=7)
+    await heard(house, 1)
+    polls = telegram.polls
+    await until(lambda: telegram.polls > polls + 2)
+    telegram._next_update = 5
+    await telegram.say("after a week", chat=7, user=7)
+    assert [message.text for message in await heard(house, 2)] == ["before", "after a week"]
+
+
+async def test_formatting_that_telegram_refuses_goes_out_plain_as_edit_and_draft_too(
+    house: ChannelHouse, telegram: TelegramSimulator
+) -> None:
+    await asyncio.to_thread(house.adapter)
+    await telegram.say("@crusty_bot hi", chat=-100, user=7)
+    [group] = await heard(house, 1)
+    await until(lambda: telegram.pending() == 0)
+    await turn(house, group, (EventType.STARTED, ""), (EventType.DELTA, "**Once** upon"))
+    await until(lambda: telegram.texts(-100) == ["Once upon"])
+    telegram.fault("editMessageText", "parse", 1)
+    await house.reply(group, "**Once** upon a time", id="re:1:0")
+    await until(lambda: _state(house, "re:1:0", "sent"))
+    assert [sent.now for sent in telegram.sent] == ["Once upon a time"], "the last edit, without its markup"
+    await telegram.say("hi", chat=7, user=7)
+    private = (await heard(house, 2))[1]
+    await until(lambda: telegram.pending() == 0)
+    telegram.fault("sendMessageDraft", "parse", 1)
+    await turn(house, private, (EventType.STARTED, ""), (EventType.DELTA, "**Two** words"))
+    await until(lambda: len(telegram.drafts) == 1)
+    assert telegram.drafts[0]["text"] == "Two words"
+
+
+async def test_a_file_follows_a_group_that_moved(house: ChannelHouse, telegram: TelegramSimulator) -> None:
+    await asyncio.to_thread(house.adapter)
+    await telegram.say("@crusty_bot hi", chat=-100, user=7, files={"photo": PNG})
+    [message] = await heard(house, 1)
+    telegram.fault("sendDocument", "migrate")
+    await house.reply(message, "", id="re:1:0", attachments=[_named(message.attachments[0], "a.bin")])
+    await until(lambda: _state(house, "re:1:0", "sent"))
+    assert [(sent.chat, sent.file) for sent in telegram.sent] == [(-100500, PNG)]
+
+
+def _named(attachment: Attachment, name: str) -> Attachment:
+    return attachment.model_copy(update={"name": name, "media_type": "application/octet-stream"})
+
+
 async def test_connected_but_deaf_is_said_and_mended(bus_server: BusServer, telegram: TelegramSimulator) -> None:
     async with ChannelHouse(
         bus_server, "telegram", {"token": TOKEN}, api_base=telegram.url, options={"poll_seconds": 0}

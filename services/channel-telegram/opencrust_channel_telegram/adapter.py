@@ -62,7 +62,7 @@ _PHOTOS: Final = ("image/jpeg", "image/png", "image/webp")
 
 class TelegramAdapter(ChannelAdapter):
     """One bot. Options in the settings: ``poll_seconds``, ``edits`` (edited messages are passed on, too),
-    ``webhook_connections``."""
+    ``drafts`` (false: a running answer is a message that grows, in private chats too), ``webhook_connections``."""
 
     name = "telegram"
     dialect = TELEGRAM
@@ -88,7 +88,8 @@ class TelegramAdapter(ChannelAdapter):
         )
         self._api = BotApi(runtime.settings.api_base or DEFAULT_BASE, lambda: runtime.secret("token"))
         self._bot = Bot(0, "")
-        self._drafts = True
+        self._drafts = runtime.settings.options.get("drafts") is not False
+        self._reads_all = False
         self._moved: dict[str, str] = {}
         """Groups that became supergroups: their old id → their new one."""
         self._counts: Counter[str] = Counter()
@@ -104,6 +105,7 @@ class TelegramAdapter(ChannelAdapter):
         if not isinstance(number, int) or not isinstance(username, str):
             raise LinkError("what answers there is not the Bot API: is api_base right?")
         self._bot = Bot(number, username)
+        self._reads_all = me.get("can_read_all_group_messages") is True
         return str(number)
 
     async def close(self) -> None:
@@ -118,7 +120,15 @@ class TelegramAdapter(ChannelAdapter):
             await self._take(update, emit)
 
         if self._settings.mode is ChannelMode.POLL:
-            await poll(self._api, self._link, take, stop, seconds=self._poll_seconds, allowed=self._allowed)
+            await poll(
+                self._api,
+                self._link,
+                take,
+                stop,
+                seconds=self._poll_seconds,
+                allowed=self._allowed,
+                webhook_removed=lambda: self._counts.update(webhook_removed=1),
+            )
             return
         place = self._settings.webhook
         if place is None:
@@ -220,7 +230,7 @@ class TelegramAdapter(ChannelAdapter):
         if answer.migrate_to is not None:
             self._moved[address.conversation] = str(answer.migrate_to)
             return {**parameters, "chat_id": answer.migrate_to}
-        if refuses_markup(answer):
+        if refuses_markup(answer) and "parse_mode" in parameters:
             log.error("Telegram refused the formatting; the words go without it")
             return {**{k: v for k, v in parameters.items() if k != "parse_mode"}, "text": bare(str(parameters["text"]))}
         if refuses_thread(answer) and "message_thread_id" in parameters:
@@ -235,12 +245,14 @@ class TelegramAdapter(ChannelAdapter):
             method, field = "sendPhoto", "photo"
         elif file.media_type == "audio/ogg":
             method, field = "sendVoice", "voice"
+        target = self._target(part.address)
         try:
-            answer = await self._api.call(method, self._target(part.address), file=(field, file), timeout=55)
+            answer = await self._api.call(method, target, file=(field, file), timeout=55)
+            if (again := self._after_refusal(answer, target, part.address)) is not None:
+                target = again
+                answer = await self._api.call(method, target, file=(field, file), timeout=55)
             if answer.code == 400 and method != "sendDocument":  # not as a picture or a voice, but as the file it is
-                answer = await self._api.call(
-                    "sendDocument", self._target(part.address), file=("document", file), timeout=55
-                )
+                answer = await self._api.call("sendDocument", target, file=("document", file), timeout=55)
         except NoAnswer as error:
             return no_answer(error)
         return self._noted(send_result(answer))
@@ -261,6 +273,8 @@ class TelegramAdapter(ChannelAdapter):
         }
         try:
             answer = await self._api.call("editMessageText", parameters)
+            if (again := self._after_refusal(answer, parameters, address)) is not None:
+                answer = await self._api.call("editMessageText", again)
         except NoAnswer as error:
             return no_answer(error)
         return self._noted(edit_result(answer, message))
@@ -272,10 +286,8 @@ class TelegramAdapter(ChannelAdapter):
     # -- while an answer is written
 
     def shows(self, address: ReplyAddress) -> Showing:
-        """Drafts are for private chats."""
-        if _is_group(address):
-            return Showing.EDIT
-        return Showing.DRAFT if self._drafts else Showing.NONE
+        """Drafts are for private chats, where the server has them; elsewhere a message grows."""
+        return Showing.DRAFT if self._drafts and not _is_group(address) else Showing.EDIT
 
     def shows_every(self, address: ReplyAddress) -> float:
         """In groups Telegram takes 20 messages a minute, edits included."""
@@ -298,6 +310,8 @@ class TelegramAdapter(ChannelAdapter):
         }
         try:
             answer = await self._api.call("sendMessageDraft", parameters)
+            if (again := self._after_refusal(answer, parameters, address)) is not None:
+                answer = await self._api.call("sendMessageDraft", again)
         except NoAnswer as error:
             raise LinkError(str(error)) from None
         if answer.code in (400, 404):  # a Bot API server that has no drafts, or a bot that may not
@@ -320,7 +334,10 @@ class TelegramAdapter(ChannelAdapter):
 
     def facts(self) -> Mapping[str, object]:
         """The bot's name, and what was passed by."""
-        return {"bot": self._bot.username, **{f"updates_{name}": count for name, count in self._counts.items()}}
+        counts = {f"updates_{name}": count for name, count in self._counts.items()}
+        if not self._bot.id:
+            return counts
+        return {"bot": self._bot.username, "reads_all_of_groups": self._reads_all, **counts}
 
     # -- calls
 

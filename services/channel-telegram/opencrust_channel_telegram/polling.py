@@ -22,12 +22,22 @@ Take = Callable[[Any], Awaitable[None]]
 """Takes one update over; raises where it is not stored."""
 
 
-async def poll(api: BotApi, link: Link, take: Take, stop: asyncio.Event, *, seconds: int, allowed: list[str]) -> None:
+async def poll(
+    api: BotApi,
+    link: Link,
+    take: Take,
+    stop: asyncio.Event,
+    *,
+    seconds: int,
+    allowed: list[str],
+    webhook_removed: Callable[[], None],
+) -> None:
     """Poll until ``stop``.
 
     Args:
         seconds: how long a poll waits for something to come. There is no other time limit on it: a poll that never
             answers is the link's to notice.
+        webhook_removed: told when somebody had set a webhook, and it was removed.
 
     Raises:
         LinkError: Telegram refused, or the connection broke.
@@ -44,7 +54,8 @@ async def poll(api: BotApi, link: Link, take: Take, stop: asyncio.Event, *, seco
             return
         if answer.code == 409 and "webhook" in answer.description:
             log.warning("a webhook is set for this bot: it is removed, since this channel polls")
-            await api.call("deleteWebhook")
+            await _remove_webhook(api)
+            webhook_removed()
             continue
         if not answer.ok:
             if answer.code == 429:
@@ -59,6 +70,17 @@ async def poll(api: BotApi, link: Link, take: Take, stop: asyncio.Event, *, seco
                 offset = max(numbers) + 1
             else:  # nothing that could be confirmed
                 await asyncio.sleep(UNCONFIRMED_PAUSE)
+        else:
+            offset = None  # all before it is confirmed; numbers may begin anew, lower, after a week of silence
+
+
+async def _remove_webhook(api: BotApi) -> None:
+    try:
+        answer = await api.call("deleteWebhook")
+    except NoAnswer as error:
+        raise LinkError(str(error)) from None
+    if not answer.ok:
+        raise link_error(answer)
 
 
 async def _ask(api: BotApi, parameters: dict[str, object], stop: asyncio.Event) -> Answer | None:

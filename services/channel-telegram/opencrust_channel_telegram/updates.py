@@ -87,8 +87,8 @@ def read(update: Any, bot: Bot, *, edits: bool) -> tuple[InEvent | None, Press |
 
 def _message(number: int, message: dict[str, Any], bot: Bot, *, edited: bool) -> InEvent | None:
     sender = message.get("from")
-    if not isinstance(sender, dict) or sender.get("is_bot"):
-        return None  # a channel's post, an anonymous administrator, a bot
+    if not isinstance(sender, dict) or sender.get("is_bot") or "sender_chat" in message:
+        return None  # a channel's post or its copy, an anonymous administrator, a bot: nobody who could be let in
     text = _text(message)
     files = _files(message)
     if not text.strip() and not files:
@@ -96,11 +96,12 @@ def _message(number: int, message: dict[str, Any], bot: Bot, *, edited: bool) ->
     entities = _entities(message, text)
     answered = message.get("reply_to_message")
     answered = answered if isinstance(answered, dict) and "forum_topic_created" not in answered else None
-    command = _COMMAND.match(text)
+    forwarded = _forwarded(message)
+    command = _COMMAND.match(text) if forwarded is None else None
     ours = command is not None and command[2].lower() == bot.username.lower()
     mentioned = (
         ours
-        or (text.startswith("/") and command is None)
+        or (text.startswith("/") and command is None and forwarded is None)
         or any(_means(entity, piece, bot) for entity, piece in entities)
         or (answered is not None and _sender_id(answered) == bot.id)
     )
@@ -114,7 +115,7 @@ def _message(number: int, message: dict[str, Any], bot: Bot, *, edited: bool) ->
         message=str(_integer(message, "message_id")),
         user=str(_integer(sender, "id")),
         user_name=_name(sender),
-        text=text.replace(f"@{command[2]}", "", 1) if command is not None and ours else text,
+        text=_said(text, forwarded, command[2] if command is not None and ours else None),
         at=_time(message, "edit_date" if edited and "edit_date" in message else "date"),
         is_group=_is_group(message),
         mentioned=mentioned,
@@ -145,6 +146,29 @@ def _press(number: int, query: dict[str, Any], bot: Bot) -> InEvent | None:
     )
 
 
+def _said(text: str, forwarded: str | None, bot: str | None) -> str:
+    """The text as the agent gets it. What was forwarded is named first, so it is never taken for a command."""
+    if forwarded is not None:
+        return f"[forwarded from {forwarded}]\n{text}"
+    return text if bot is None else text.replace(f"@{bot}", "", 1)
+
+
+def _forwarded(message: dict[str, Any]) -> str | None:
+    """Whose words a forwarded message holds; None where it is the sender's own."""
+    origin = message.get("forward_origin")
+    if not isinstance(origin, dict):
+        return "somebody" if "forward_date" in message else None
+    user, chat, hidden = origin.get("sender_user"), origin.get("sender_chat", origin.get("chat")), None
+    if isinstance(user, dict):
+        hidden = _name(user)
+    elif isinstance(chat, dict):
+        hidden = chat.get("title")
+    else:
+        hidden = origin.get("sender_user_name")
+    words = " ".join(hidden.replace("[", "(").replace("]", ")").split()) if isinstance(hidden, str) else ""
+    return words[:100] or "somebody"
+
+
 def _text(message: dict[str, Any]) -> str:
     """What was written; what was sent without words, in words."""
     text = message.get("text", message.get("caption"))
@@ -152,6 +176,12 @@ def _text(message: dict[str, Any]) -> str:
         return text
     if isinstance(place := message.get("location"), dict):
         return f"[location: {place.get('latitude')}, {place.get('longitude')}]"
+    if isinstance(poll := message.get("poll"), dict):
+        options = poll.get("options")
+        listed = [str(o.get("text", "")) for o in options if isinstance(o, dict)] if isinstance(options, list) else []
+        return f"[poll: {poll.get('question', '')}: {'; '.join(listed)}]"
+    if isinstance(dice := message.get("dice"), dict):
+        return f"[{dice.get('emoji', 'dice')} {dice.get('value', '')}]"
     if isinstance(contact := message.get("contact"), dict):
         return f"[contact: {contact.get('first_name', '')} {contact.get('phone_number', '')}]"
     if isinstance(sticker := message.get("sticker"), dict):

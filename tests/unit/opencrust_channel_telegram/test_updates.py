@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from opencrust.channel import commands
 from opencrust.channel.adapter import InEvent
 from opencrust_channel_telegram.updates import Bot, MalformedUpdate, chat_of, read, update_id
 
@@ -111,6 +112,78 @@ def test_edits_are_passed_on_only_where_they_are_wanted() -> None:
 )
 def test_bots_posts_and_service_messages_are_not_for_us(message: dict[str, Any]) -> None:
     assert event(message) is None
+
+
+def without_text(**more: Any) -> dict[str, Any]:
+    return {**{name: value for name, value in PRIVATE.items() if name != "text"}, **more}
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        (without_text(sticker={"file_id": "s", "emoji": "\N{GRINNING FACE}"}), "[sticker \N{GRINNING FACE}]"),
+        (without_text(location={"latitude": 48.1, "longitude": 11.5}), "[location: 48.1, 11.5]"),
+        (without_text(venue={"title": "x"}, location={"latitude": 1, "longitude": 2}), "[location: 1, 2]"),
+        (without_text(contact={"first_name": "Bo", "phone_number": "+1"}), "[contact: Bo +1]"),
+        (without_text(poll={"question": "When?", "options": [{"text": "now"}, {"text": "later"}, 7]}),
+         "[poll: When?: now; later]"),
+        (without_text(dice={"emoji": "\N{GAME DIE}", "value": 4}), "[\N{GAME DIE} 4]"),
+        ({**PRIVATE, "quote": {"text": "theirs", "position": 0}, "reply_to_message": {"message_id": 3}}, "hello"),
+    ],
+)  # fmt: skip
+def test_what_is_no_text_is_said_in_words(message: dict[str, Any], text: str) -> None:
+    assert one(message).text == text
+
+
+@pytest.mark.parametrize(
+    ("origin", "who"),
+    [
+        ({"forward_origin": {"type": "user", "sender_user": {"id": 9, "first_name": "Eve [x]"}}}, "Eve (x)"),
+        ({"forward_origin": {"type": "hidden_user", "sender_user_name": "Eve\n/stop"}}, "Eve /stop"),
+        ({"forward_origin": {"type": "channel", "chat": {"id": -1, "title": "News"}, "message_id": 2}}, "News"),
+        ({"forward_origin": {"type": "chat", "sender_chat": {"title": "Us"}}}, "Us"),
+        ({"forward_origin": {}}, "somebody"),
+        ({"forward_date": 5}, "somebody"),
+    ],
+)
+@pytest.mark.parametrize("text", ["hello", "/stop", "/approve@crusty_bot abcdefgh234567ab"])
+def test_what_was_forwarded_is_somebody_elses_word_and_never_a_command(
+    origin: dict[str, Any], who: str, text: str
+) -> None:
+    found = one({**GROUP, **origin, "text": text})
+    assert found.text == f"[forwarded from {who}]\n{text}"
+    assert not found.mentioned
+    assert commands.parse(found.text) is None
+
+
+NOT_FOR_US: list[dict[str, Any]] = [
+    {"channel_post": PRIVATE},
+    {"edited_channel_post": PRIVATE},
+    {"my_chat_member": {"chat": {"id": 7}, "new_chat_member": {"status": "kicked"}}},
+    {"chat_member": {}},
+    {"message_reaction": {"chat": {"id": 7}}},
+    {"business_message": PRIVATE},
+    {"inline_query": {"id": "1", "query": "x"}},
+    {"chosen_inline_result": {}},
+    {"poll": {"id": "1"}},
+    {"message": {**GROUP, "sender_chat": {"id": -1001}, "from": {"id": 1087968824, "is_bot": True}}},
+    {"message": {**GROUP, "sender_chat": {"id": -5}, "from": {"id": 777000, "is_bot": False}}},
+    {"message": without_text(new_chat_members=[{"id": 9}])},
+    {"message": without_text(pinned_message=PRIVATE)},
+    {"message": without_text(migrate_to_chat_id=-100500)},
+]
+
+
+@pytest.mark.parametrize("update", NOT_FOR_US, ids=lambda update: next(iter(update)))
+def test_what_is_not_for_us(update: dict[str, Any]) -> None:
+    assert read({"update_id": 5, **update}, BOT, edits=False) == (None, None)
+
+
+def test_ids_are_of_any_size_and_a_number_that_comes_again_for_another_message_is_another_event() -> None:
+    large = one({**PRIVATE, "message_id": 2**52, "from": {"id": 2**51}, "chat": {"id": 2**51, "type": "private"}})
+    assert (large.user, large.message, large.conversation) == (str(2**51), str(2**52), str(2**51))
+    assert one({**GROUP, "chat": {"id": -(10**15), "type": "supergroup"}}).conversation == str(-(10**15))
+    assert one(PRIVATE).id != one({**PRIVATE, "message_id": 13}).id
 
 
 def test_a_press_is_its_pressers_word() -> None:
