@@ -2,6 +2,7 @@
 
 import collections
 import json
+import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,11 @@ FAMILIES = {
 """Sources that were made of each other; they are left out together. Every other source is a family of its own."""
 WORD_SALAD = "neuralchemy"
 """Its benign half is generated nonsense: it counts neither for thresholds nor as benign training text."""
+MISLABELLED = "jackhhao"
+"""Has the harmless half of its origin (role-play, school tasks) under the label attack: measured, not trained on."""
 _FAMILY = {source: family for family, sources in FAMILIES.items() for source in sources}
 _ROWS, _BANDS = 4, 16
+_COMMON_FAMILIES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,19 @@ def read(folder: Path) -> list[Row]:
             if row.attack or row.source != WORD_SALAD:
                 rows.append(row)
     return rows
+
+
+def common_words(rows: list[Row]) -> list[str]:
+    """Words that so many families use, the most common first: by them the decoder knows a text from noise."""
+    families: dict[str, set[str]] = collections.defaultdict(set)
+    counts: collections.Counter[str] = collections.Counter()
+    for row in rows:
+        words = re.findall(r"[^\W\d_]{2,16}", row.text[:6000].lower())
+        counts.update(words)
+        for word in set(words):
+            families[word].add(row.family)
+    chosen = [w for w, used in families.items() if w.isascii() and len(used) >= _COMMON_FAMILIES]
+    return sorted(chosen, key=lambda word: (-len(families[word]), -counts[word], word))
 
 
 def near_duplicates(rows: list[Row]) -> dict[int, set[str]]:

@@ -33,6 +33,7 @@ from opencrust_agent.assess.assessor import shipped_rules  # noqa: E402
 from opencrust_agent.assess.model import Model, dump  # noqa: E402
 
 TARGET = HERE.parent / "opencrust_agent" / "assess" / "data" / "model.bin"
+WORDS = TARGET.with_name("words.txt")
 STRENGTH = 0.3
 ANY = {"5": 2.0, "1": 2.0, "0.5": 2.0, "0.2": 2.0}
 
@@ -50,6 +51,11 @@ def main() -> int:
     if not rows:
         parser.error(f"{options.folder} holds no *.jsonl")
     collected = len(rows)
+    words = "\n".join(corpus.common_words([row for row in rows if row.source != corpus.MISLABELLED])) + "\n"
+    if not options.no_write:
+        WORDS.write_text(words, "ascii")
+    elif words != WORDS.read_text("ascii"):
+        fit.say("the shipped word list is of other texts")
     own = written.rows()
     rows += own + written.embedded(own, rows)
     rules = shipped_rules()
@@ -59,7 +65,14 @@ def main() -> int:
     families = sorted({row.family for row in rows})
 
     def _may_train(r: int, family: str) -> bool:
+        if rows[r].source == corpus.MISLABELLED:
+            return False
         return rows[r].family != family and family not in rows[r].made_of and family not in alike.get(r, ())
+
+    def second(family: str, first: Model) -> Model:
+        """``first`` with its second stage, fitted without a family (empty: with all)."""
+        used = [seen[f].only([_may_train(r, family) for r in seen[f].row]) for f in families]
+        return fit.second_stage(used, rows, first, rules, STRENGTH)
 
     firsts: dict[str, Model] = {}
     seen: dict[str, fit.Seen] = {}
@@ -70,27 +83,13 @@ def main() -> int:
         numbers = np.flatnonzero(of_row == family).tolist()
         seen[family] = fit.inputs(firsts[family], data.scans, numbers[:: max(1, len(numbers) // 2500)], rows, rules)
         fit.say(f"without {family}")
-    whole = fit.second_stage([seen[f] for f in families], rows, next(iter(firsts.values())), rules, STRENGTH)
+    whole = second("", next(iter(firsts.values())))
     for family in families:  # again, from the windows that a fitted model looks at
         model = fit.with_stages(firsts[family], whole, rules)
         numbers = np.flatnonzero(of_row == family).tolist()
         seen[family] = fit.inputs(model, data.scans, numbers[:: max(1, len(numbers) // 2500)], rows, rules)
     fit.say("second stage")
-    assessors = {
-        family: Assessor(
-            rules,
-            _without_thresholds(
-                fit.second_stage(
-                    [seen[f].only([_may_train(r, family) for r in seen[f].row]) for f in families if f != family],
-                    rows,
-                    firsts[family],
-                    rules,
-                    STRENGTH,
-                )
-            ),
-        )
-        for family in families
-    }
+    assessors = {family: Assessor(rules, _without_thresholds(second(family, firsts[family]))) for family in families}
     fit.say("scoring")
 
     def score(row: Row, text: str) -> float:
@@ -109,8 +108,8 @@ def main() -> int:
     print("\n".join(table.obfuscation(chosen, score, thresholds["1"])))
     print("\n".join(table.dilution(chosen, score, thresholds["1"])))
     fit.say("the model of all sources")
-    whole = fit.first_stage(data, rows, np.ones(len(data.row), bool), rules)
-    whole = fit.second_stage([seen[f] for f in families], rows, whole, rules, STRENGTH)
+    whole = fit.first_stage(data, rows, np.array([_may_train(r, "") for r in data.row]), rules)
+    whole = second("", whole)
     provenance = {
         "rules": rules.version,
         "rows": collected,

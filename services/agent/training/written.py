@@ -1,4 +1,4 @@
-"""Texts of our own making: attacks and their innocent twins, expanded from the grammar in ``written.txt``.
+"""Texts of our own making: attacks and their innocent twins, expanded from the grammar in ``written/``.
 
 They teach words and forms that the collected sources happen to lack, and show the trigger words used innocently. They
 are training material only: no figure is ever measured on them.
@@ -10,12 +10,13 @@ from pathlib import Path
 
 from corpus import Row
 
-GRAMMAR = Path(__file__).with_name("written.txt")
-FOREIGN = Path(__file__).with_name("written-foreign.txt")
+FOLDER = Path(__file__).with_name("written")
+GRAMMAR = FOLDER / "grammar.txt"
 FAMILY = "own"
 EMBEDDED = "embedded"
 LONG = 1600
-FOREIGN_MOST = 24
+VARIED = 24
+"""Texts that are made of one line with alternatives."""
 MOST = 450
 """Texts of one section."""
 _EITHER = re.compile(r"\(([^()]*)\)(\??)")
@@ -71,10 +72,22 @@ def rows(seed: int = 1) -> list[Row]:
             if len(texts) < MOST:
                 texts[_touch(expand(lines[at % len(lines)], sections, rng), rng)] = None
         made += [Row(text, label == "attack", f"own-{family}", "own") for text in texts]
-    for line in FOREIGN.read_text("utf-8").splitlines():
-        if line.startswith(("+ ", "- ")):
-            texts = dict.fromkeys(_either(line[2:], rng) for _ in range(FOREIGN_MOST))
-            made += [Row(text, line[0] == "+", "own-foreign", "own") for text in texts]
+    for file in sorted(FOLDER.glob("*.txt")):
+        if file != GRAMMAR:
+            made += _lines(file, rng)
+    return made
+
+
+def _lines(file: Path, rng: random.Random) -> list[Row]:
+    """A file of one text a line: ``+ `` an attack, ``- `` an innocent text, with alternatives; ``= `` an innocent text
+    as it stands. ``\\n`` is a new line. The source is named after the file."""
+    made: list[Row] = []
+    for line in file.read_text("utf-8").splitlines():
+        mark, text = line[:2], line[2:].replace("\\n", "\n")
+        texts = [text] if mark == "= " else []
+        if mark in ("+ ", "- "):
+            texts = list(dict.fromkeys(_either(text, rng) for _ in range(VARIED)))
+        made += [Row(text, mark == "+ ", f"own-{file.stem}", "own") for text in texts]
     return made
 
 

@@ -1,5 +1,5 @@
 """Texts that are written inside a text in another alphabet: base64, hex, URL and \\u escapes, binary, Morse, rot13,
-reversed, letters with spaces between, letters written as digits.
+reversed, letters with spaces between, letters written as digits or mixed inside a word.
 
 A decoding counts only when it reads as text. Nesting is followed twice, and never more than :data:`MOST` variants or
 :data:`BUDGET` characters come of one text, so the work is linear in its length.
@@ -10,7 +10,11 @@ import binascii
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from urllib.parse import unquote_to_bytes
+
+from opencrust_agent.assess.lexicon import signature
 
 MOST = 10
 BUDGET = 24_000
@@ -18,13 +22,8 @@ DEPTH = 2
 _HEAD = 4_000
 """Characters that whole-text ciphers (rot13, reversed, digits for letters) are tried on."""
 
-_COMMON_WORDS = (
-    "the and you are to of is in that it for your my me ignore previous instructions instruction prompt system all"
-    " above reveal tell what secret password please now do not this with from have will must print say act as send"
-    " email forward user assistant be or on by an at we i a any if so can how no give show write only but was"
-)
-_COMMON = frozenset(_COMMON_WORDS.split())
-_WORD = re.compile(r"[A-Za-z']+")
+_WORD = re.compile(r"[^\W\d_]{2,}")
+_TOKEN = re.compile(r"[A-Za-z0-9@$!€|]{3,39}[A-Za-z0-9]")
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{16,}={0,2}(?:\r?\n[A-Za-z0-9+/_-]{8,}={0,2})*")
 _PLAIN_WORD = re.compile(r"[A-Z]?[a-z-]+|[A-Z_]+|[a-z_]+|[\w/-]*//[\w/-]*")
 _HEX = re.compile(r"(?:(?:0x|\\x)?[0-9a-fA-F]{2}[\s:,]?){8,}")
@@ -34,8 +33,8 @@ _BINARY = re.compile(r"(?:[01]{8}[\s,]?){6,}")
 _MORSE = re.compile(r"(?:[.\-]{1,6}[ /|]{1,3}){8,}[.\-]{1,6}")
 _SPACED = re.compile(r"(?<!\S)(?:\S[ \t]{1,3}){5,}\S(?!\S)|(?<![^\W_])(?:[^\W_][.\-_*|/]{1,2}){5,}[^\W_](?![^\W_])")
 _JOINED = re.compile(r"(?<=[A-Za-z])[-_.*|](?=[A-Za-z])")
-_DIGIT_INSIDE = re.compile(r"[A-Za-z][0134578@$!€|9]{1,4}[A-Za-z]|(?<!\S)[0134578@$!€|9]{1,2}[A-Za-z]{2}")
 _LEET = str.maketrans("013457@$!8€|9", "oieastasibelg")
+_LEET_L = str.maketrans("1", "l")
 _ROT13 = str.maketrans(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", "nopqrstuvwxyzabcdefghijklmNOPQRSTUVWXYZABCDEFGHIJKLM"
 )
@@ -121,24 +120,54 @@ def _embedded(text: str) -> Iterator[Variant]:
 
 
 def _ciphers(head: str) -> Iterator[Variant]:
-    words, common = _reading(head)
-    if words >= 3 and common < 0.15:
+    words, known = _reading(head)
+    if words >= 3 and known < 0.5:
         for codec, plain in (("rot13", head.translate(_ROT13)), ("reversed", head[::-1])):
-            if _reading(plain)[1] > max(0.2, common + 0.12):
+            if _reading(plain)[1] > max(0.3, known + 0.15):
                 yield Variant(codec, plain)
-    written = [w for w in head.split() if len(w) <= 40 and "://" not in w and _DIGIT_INSIDE.search(w)]
-    if len(written) >= 2 and len(written) * 7 >= len(head.split()):
-        plain = head.translate(_LEET)
-        if _reading(plain)[1] >= common:
-            yield Variant("leet", plain)
-        if "1" in head:
-            yield Variant("leet", head.replace("1", "l").translate(_LEET))
+    yield from _misspelt(head)
+
+
+def _misspelt(head: str) -> Iterator[Variant]:
+    """Words with digits for letters, or with their inner letters mixed, put right where that gives a known word."""
+    spelling, by_letters = _words()
+    changed: dict[str, int] = {"leet": 0, "scrambled": 0}
+
+    def right(found: re.Match[str]) -> str:
+        word = found.group()
+        low = word.lower()
+        if low in spelling:
+            return word
+        if not low.isalpha():
+            for plain in (low.translate(_LEET), low.translate(_LEET_L).translate(_LEET)):
+                if plain in spelling or (plain.isalpha() and signature(plain) in by_letters):
+                    changed["leet"] += 1
+                    return plain if plain in spelling else by_letters[signature(plain)]
+            return word
+        plain = by_letters.get(signature(low), "")
+        changed["scrambled"] += bool(plain)
+        return plain or word
+
+    mended = _TOKEN.sub(right, head)
+    count = sum(changed.values())
+    if count >= 2 and count * 10 >= len(head.split()):
+        yield Variant(max(changed, key=lambda codec: changed[codec]), mended)
+        if changed["leet"]:  # and what is no known word
+            yield Variant("leet", mended.translate(_LEET))
+
+
+@cache
+def _words() -> tuple[frozenset[str], dict[str, str]]:
+    """Common words, and the same by their signature; of two with one signature the more common."""
+    words = files(__package__).joinpath("data/words.txt").read_text("utf-8").split()
+    return frozenset(words), {signature(word): word for word in reversed(words) if len(word) >= 5}
 
 
 def _reading(text: str) -> tuple[int, float]:
-    """Number of words and the share of very common English ones."""
+    """Number of words and the share of common ones."""
     words = _WORD.findall(text[:2000].lower())
-    return len(words), sum(w in _COMMON for w in words) / max(1, len(words))
+    spelling, _ = _words()
+    return len(words), sum(w in spelling for w in words) / max(1, len(words))
 
 
 def _from_base64(run: str) -> bytes:
@@ -157,5 +186,6 @@ def _if_text(codec: str, raw: bytes) -> Iterator[Variant]:
     if len(text) < 8:
         return
     readable = sum(c.isprintable() or c in "\n\t" for c in text) / len(text)
-    if readable > 0.97 and sum(c.isalnum() or c in " =+/%\\" for c in text) / len(text) > 0.8:
+    least = 0.8 if len(text) < 24 else 0.5
+    if readable > 0.97 and sum(c.isalnum() or c in " =+/%\\" for c in text) / len(text) > least:
         yield Variant(codec, text)
