@@ -347,6 +347,34 @@ async def test_formatting_that_telegram_refuses_goes_out_plain_as_edit_and_draft
     assert telegram.drafts[0]["text"] == "Two words"
 
 
+async def test_without_drafts_an_answer_grows_as_a_message_whose_end_cannot_be_doubled(
+    bus_server: BusServer, telegram: TelegramSimulator
+) -> None:
+    options = {"poll_seconds": 1, "drafts": False}
+    async with ChannelHouse(bus_server, "telegram", {"token": TOKEN}, api_base=telegram.url, options=options) as house:
+        await asyncio.to_thread(house.adapter)
+        await telegram.say("hi", chat=7, user=7)
+        [private] = await heard(house, 1)
+        await until(lambda: telegram.pending() == 0)
+        await turn(house, private, (EventType.STARTED, ""), (EventType.DELTA, "Once upon"))
+        await until(lambda: telegram.texts(7) == ["Once upon"])
+        telegram.fault("editMessageText", "cut_after_accept")
+        await house.reply(private, "Once upon a time", id="re:1:0")
+        await until(lambda: _state(house, "re:1:0", "sent"))
+        assert telegram.texts(7) == ["Once upon a time"]
+        assert telegram.drafts == []
+
+
+async def test_a_topic_that_is_gone_is_answered_in_its_group(house: ChannelHouse, telegram: TelegramSimulator) -> None:
+    await asyncio.to_thread(house.adapter)
+    await telegram.say("@crusty_bot hi", chat=-100, user=7, thread=5)
+    [message] = await heard(house, 1)
+    telegram.fault("sendMessage", "thread_not_found")
+    await house.reply(message, "here", id="re:1:0")
+    await until(lambda: _state(house, "re:1:0", "sent"))
+    assert [(sent.chat, "message_thread_id" in sent.parameters) for sent in telegram.sent] == [(-100, False)]
+
+
 async def test_a_file_follows_a_group_that_moved(house: ChannelHouse, telegram: TelegramSimulator) -> None:
     await asyncio.to_thread(house.adapter)
     await telegram.say("@crusty_bot hi", chat=-100, user=7, files={"photo": PNG})

@@ -11,7 +11,7 @@ bodies and methods in any case, as https://core.telegram.org/bots/api says; the 
     POST /_sim/update  {"update": {...}}                            any update, odd ones too (update_id is set)
     POST /_sim/fault   {"method": "sendMessage", "kind": "429", "times": 2, "retry_after": 1}
                        kinds: 429 500 html502 cut (before accepting) cut_after_accept stall blocked chat_not_found
-                       migrate unauthorized parse
+                       thread_not_found migrate unauthorized parse
     POST /_sim/rotate  {"token": "…new…"}                           the token is replaced, the bot stays
     GET  /_sim/messages   what the bot sent, drafts and edits;   GET /_sim/journal   every request, without tokens
     GET  /_sim/state
@@ -360,6 +360,8 @@ class TelegramSimulator:
                 raise Refusal(403, "Forbidden: bot was blocked by the user")
             case "chat_not_found":
                 raise Refusal(400, "Bad Request: chat not found")
+            case "thread_not_found":
+                raise Refusal(400, "Bad Request: message thread not found")
             case "unauthorized":
                 raise Refusal(401, "Unauthorized")
             case "parse":

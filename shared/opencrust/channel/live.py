@@ -31,6 +31,8 @@ CALL_SECONDS: Final = 4.0
 LONGEST_SILENCE: Final = 180.0
 """A turn that says nothing for so long is shown no longer."""
 MOST_SHOWN: Final = 500
+MOST_COMPOSED: Final = 20_000
+"""Characters of a running answer that are rendered for each look at it."""
 KEPT: Final = 3_600
 
 
@@ -188,14 +190,14 @@ class Live:
     async def _draft(self, turn: _Turn, text: str) -> None:
         try:
             async with asyncio.timeout(CALL_SECONDS):
-                await self._adapter.draft(turn.address, turn.message_id, text)
+                await self._adapter.draft(turn.address, turn.message_id, text[-MOST_COMPOSED:])
         except (LinkError, TimeoutError) as error:
             if isinstance(error, LinkError) and error.after:
                 await asyncio.sleep(min(error.after, 30))
 
     async def _edit(self, page: "_Page", text: str) -> bool:
         """Show ``text`` as a message; False where it may be shown no longer."""
-        parts = self._adapter.compose(text)
+        parts = self._adapter.compose(text[:MOST_COMPOSED])  # the first part is what is shown
         if not parts or self._limits.wait(page.turn.address.key) > 0:
             return True
         part = OutPart(key="", address=page.turn.address, number=0, text=parts[0])

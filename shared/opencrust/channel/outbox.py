@@ -56,6 +56,7 @@ UNKNOWN_PAUSES: Final = (1.0, 5.0, 20.0)
 may have been shown: a doubled reply is told from a lost one at a glance, so it is tried, but not for ever."""
 MOST_UNKNOWN_KEYED: Final = 20
 """Where a key keeps the platform from showing it twice, it may be tried more often."""
+LONG_TEXT: Final = 8_000
 LONGEST_RETRY: Final = 300.0
 FAILED_PAUSE: Final = 1.0
 MOST_FAULTS: Final = 3
@@ -185,7 +186,9 @@ class Outbox:
             await self._send_reply(delivery, reply)
 
     async def _send_reply(self, delivery: Delivery, reply: OutboundMessage) -> None:
-        parts = plan(reply, self._adapter.compose, self._adapter.dialect)
+        planning = (reply, self._adapter.compose, self._adapter.dialect)
+        # 100 kB take a second or two: a lease and heartbeats must be renewed meanwhile
+        parts = plan(*planning) if len(reply.text) <= LONG_TEXT else await asyncio.to_thread(plan, *planning)
         if not parts:
             await delivery.ack(confirmed=True)
             return

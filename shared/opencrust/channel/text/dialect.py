@@ -182,6 +182,11 @@ def addresses(text: str) -> list[tuple[str, bool]]:
     return pieces
 
 
+def unfenced(text: str) -> str:
+    """Code without three backticks side by side, however many there were: it cannot end the fence that it is in."""
+    return _FENCE.sub(f"``{SPACE}", text)
+
+
 def percent(url: str, characters: str) -> str:
     """``url`` with these characters percent-encoded: the same address, and nothing in it that ends a link."""
     for char in characters:
@@ -201,3 +206,6 @@ def unpaired(text: str) -> str:
         if char in text:
             text = re.sub(rf"(?<![^\W_]){re.escape(char)}(?=\S)|(?<=\S){re.escape(char)}(?![^\W_])", like, text)
     return text
+
+
+_FENCE = re.compile("``(?=`)")

@@ -2,7 +2,7 @@
 
 import re
 
-from opencrust.channel.text.dialect import SPACE, Dialect, addresses, percent
+from opencrust.channel.text.dialect import SPACE, Dialect, addresses, percent, unfenced
 from opencrust.channel.text.flow import Kind, Mark
 
 _DELIMITERS = {Kind.BOLD: "**", Kind.ITALIC: "*", Kind.STRIKE: "~~"}
@@ -55,7 +55,7 @@ class Discord(Dialect):
         return f"`` {inside} ``"
 
     def fenced(self, text: str) -> str:
-        return text.replace("```", f"``{SPACE}`")
+        return unfenced(text)
 
     def line_prefix(self, marks: tuple[Mark, ...]) -> str:
         quoted = any(mark.kind == Kind.QUOTE for mark in marks)

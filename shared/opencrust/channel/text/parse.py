@@ -27,6 +27,7 @@ from opencrust.channel.text.tree import (
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
+    from markdown_it.rules_inline import StateInline
     from markdown_it.token import Token
 
 MAX_NESTING = 32
@@ -37,7 +38,10 @@ MAX_MARKDOWN = 300_000
 _STYLES = {"strong": Style.BOLD, "em": Style.ITALIC, "s": Style.STRIKE}
 _SCHEME = re.compile(r"(?:https?://|mailto:|tel:)[^\s<>\x00-\x20\"]+\Z", re.IGNORECASE)
 _LOOKS_LIKE_ADDRESS = re.compile(r"(?:[a-z][a-z0-9+.-]*://|www\.)\S+|\S+\.[a-z]{2,}(?:[/:?#]\S*)?", re.IGNORECASE)
-_BAD = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_BAD = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202d\u202e\ud800-\udfff]")
+"""Control characters, halves of pairs, and the two overrides of direction: they make text read as what it is not. Marks
+and isolates, which Hebrew and Arabic need, stay."""
+_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _TASK = re.compile(r"\[([ xX])\] ")
 
 
@@ -79,7 +83,31 @@ def _parser() -> "MarkdownIt":
     parser.enable(["table", "strikethrough"]).disable(["lheading", "code", "reference", "html_block", "html_inline"])
     parser.validateLink = lambda url: True  # type: ignore[method-assign]  # ours is stricter: see _link
     parser.normalizeLink = lambda url: url  # type: ignore[method-assign]
+    parser.inline.ruler.before("emphasis", "arithmetic", _arithmetic)
+    parser.inline.ruler.before("autolink", "br", _br)
     return parser
+
+
+def _arithmetic(state: "StateInline", silent: bool) -> bool:
+    """A star between two digits is a sign: ``5*6*7`` has no emphasis in it."""
+    text, at = state.src, state.pos
+    if text[at] != "*" or not (0 < at < state.posMax - 1 and text[at - 1].isdigit() and text[at + 1].isdigit()):
+        return False
+    if not silent:
+        state.pending += "*"
+    state.pos += 1
+    return True
+
+
+def _br(state: "StateInline", silent: bool) -> bool:
+    """Models write ``<br>`` where a line of a table's cell ends."""
+    found = _BREAK.match(state.src, state.pos)
+    if found is None:
+        return False
+    if not silent:
+        state.push("hardbreak", "br", 0)
+    state.pos = found.end()
+    return True
 
 
 class _Reader:

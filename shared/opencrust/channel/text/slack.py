@@ -5,7 +5,7 @@
 characters and advises 4,000.
 """
 
-from opencrust.channel.text.dialect import SPACE, Dialect, addresses, percent, unpaired
+from opencrust.channel.text.dialect import SPACE, Dialect, addresses, percent, unfenced, unpaired
 from opencrust.channel.text.flow import Kind, Mark
 
 _DELIMITERS = {Kind.BOLD: "*", Kind.ITALIC: "_", Kind.STRIKE: "~", Kind.HEADING: "*"}
@@ -47,7 +47,7 @@ class Slack(Dialect):
         return f"`{entities(text.replace('`', chr(0x02CB)))}`"
 
     def fenced(self, text: str) -> str:
-        return entities(text.replace("```", f"``{SPACE}`"))
+        return entities(unfenced(text))
 
     def line_prefix(self, marks: tuple[Mark, ...]) -> str:
         return "> " if any(mark.kind == Kind.QUOTE for mark in marks) else ""

@@ -4,8 +4,9 @@ import unicodedata
 
 from opencrust.channel.text.tree import Table, plain
 
-WIDTH = 56
-"""Most columns that a telephone shows of code without wrapping, about."""
+WIDTH = 40
+"""Most columns that a telephone of 390 points shows of code without wrapping, about: bubbles leave 330 of them, and a
+character of the fixed-width fonts is 8 wide. A wider table would be cut up line by line; as records it can be read."""
 
 
 def columns(table: Table) -> str | None:

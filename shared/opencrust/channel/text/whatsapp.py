@@ -1,7 +1,7 @@
 """WhatsApp's formatting: ``*bold*``, ``_italic_``, ``~strike~``, code in backticks; links have no labels. 4,096 code
 points."""
 
-from opencrust.channel.text.dialect import SPACE, Dialect, addresses, percent, unpaired
+from opencrust.channel.text.dialect import SPACE, Dialect, addresses, percent, unfenced, unpaired
 from opencrust.channel.text.flow import Kind, Mark
 
 _DELIMITERS = {Kind.BOLD: "*", Kind.ITALIC: "_", Kind.STRIKE: "~", Kind.HEADING: "*"}
@@ -33,7 +33,7 @@ class WhatsApp(Dialect):
         return f"`{text.replace('`', chr(0x02CB))}`"
 
     def fenced(self, text: str) -> str:
-        return text.replace("```", f"``{SPACE}`")
+        return unfenced(text)
 
     def line_prefix(self, marks: tuple[Mark, ...]) -> str:
         return "> " if any(mark.kind == Kind.QUOTE for mark in marks) else ""
