@@ -25,6 +25,8 @@ CHUNK = 90
 STRIDE = 45
 PEAK = 20
 """Words of the short window inside a chunk whose best place counts."""
+_RECENT = 12
+"""Concepts before another that are paired with it."""
 SHAPES = ("length", "upper", "question", "asks", "quotes", "second-person", "markup", "whole")
 START, QUOTE, FIELD, DOC, ADDRESS, LINK = ANCHORS
 _LEADS = ("", START, QUOTE, FIELD, "COLON", "MARKUP")
@@ -197,15 +199,15 @@ def _pairs(concepts: list[tuple[int, int]], places: int, anchors: int) -> list[t
     """Concepts near each other, in their order; a concept alone is (itself, -1). The beginning of something (a number
     below ``places``) goes only with the word there and the next."""
     pairs: list[tuple[int, int, tuple[int, int]]] = []
-    recent: list[tuple[int, int]] = []
-    for at, number in concepts:
+    low = 0
+    for here, (at, number) in enumerate(concepts):
         pairs.append((at, at, (number, -1)))
-        recent = [known for known in recent if at - known[0] <= NEAR][-12:]
+        while at - concepts[low][0] > NEAR:
+            low += 1
         if number >= places:
-            for place, other in recent:
+            for place, other in concepts[max(low, here - _RECENT) : here]:
                 if at - place <= 1 if other < places else place < at or other < anchors:
                     pairs.append((place, at, (other, number)))
-        recent.append((at, number))
     return pairs
 
 
