@@ -17,8 +17,8 @@ _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 _Why = Annotated[str, Field(min_length=3, max_length=200)]
 _Points = Annotated[float, Field(ge=-5, le=5)]
 _MOST_HITS = 40
-_NEAR, _FAR, _WINDOW = 6, 31, 120
-"""Words ahead: of most rules; of any rule. And how many concepts that can be."""
+_NEAR, _FAR = 6, 31
+"""Words between the first two concepts: of most rules; of any rule."""
 PLACES = ("START", "QUOTE", "FIELD")
 """Concepts without words: a sentence begins; a quotation; a value of a data structure. What follows one in a rule is
 the word right there."""
@@ -114,19 +114,10 @@ class Rules:
     def matches(self, concepts: list[tuple[int, int]]) -> list[tuple[int, int, int]]:
         """(place of the rule in ``all``, first word, last word), by first word."""
         found: list[tuple[int, int, int]] = []
+        near, far = _ahead(concepts)  # most rules fail at their second step: seen from the bits of the words to come
         for here, (at, number) in enumerate(concepts):
-            starts = self._starts.get(number)
-            if starts is None:
-                continue
-            near = far = 0  # the concepts of the next words, as bits: most rules fail at their second step
-            for place, other in concepts[here + 1 : here + 1 + _WINDOW]:
-                if place - at > _FAR:
-                    break
-                far |= 1 << other
-                if place - at <= _NEAR + 1:
-                    near = far
-            for rule, wanted, short in starts:
-                if wanted and not wanted & (near if short else far):
+            for rule, wanted, short in self._starts.get(number, ()):
+                if wanted and not wanted & (near[at] if short else far[at]):
                     continue
                 last = self._follow(concepts, here, self._steps[rule], self._rules[rule].gap)
                 if last is not None:
@@ -159,6 +150,20 @@ class Rules:
                         hits += 1
                     at = text.find(literal, at + len(literal))
         return found
+
+
+def _ahead(concepts: list[tuple[int, int]]) -> tuple[list[int], list[int]]:
+    """For each word the concepts, as bits, of it and the next 7 words, and of it and the next 31."""
+    bits = [0] * (concepts[-1][0] + 1 if concepts else 0)
+    for at, number in concepts:
+        bits[at] |= 1 << number
+    reach, near = 1, bits
+    while reach <= _FAR:
+        bits = [one | other for one, other in zip(bits, [*bits[reach:], *[0] * reach], strict=False)]
+        reach *= 2
+        if reach == _NEAR + 2:
+            near = bits
+    return near, bits
 
 
 def _begins_line(text: str, at: int) -> bool:
