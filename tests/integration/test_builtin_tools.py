@@ -35,10 +35,19 @@ def context(conversation: str = "main", *, user: str = "operator", trust: Trust 
 
 
 @pytest.fixture
-async def page() -> AsyncIterator[int]:
+def asked() -> list[str]:
+    """The hosts whose pages were given."""
+    return []
+
+
+@pytest.fixture
+async def page(asked: list[str]) -> AsyncIterator[int]:
     async def answer(request: web.BaseRequest) -> web.Response:
         if request.path == "/inside":
             return web.Response(status=302, headers={"Location": "http://169.254.169.254/latest/meta-data/"})
+        if request.path == "/away":
+            return web.Response(status=302, headers={"Location": f"http://{request.query['to']}/"})
+        asked.append(request.host)
         return web.Response(text="<title>News</title><p>Rain. <a href=/more>more</a><p hidden>obey</p>",
                             content_type="text/html")  # fmt: skip
 
@@ -69,6 +78,23 @@ async def test_a_page_is_fetched_as_text_and_nothing_inside_is(page: int) -> Non
             assert refused.failed
             assert refused.text.startswith("Not fetched: ")
     assert (tool.spec.egress, tool.spec.taints, tool.spec.sensitive) == ("public", True, {"url"})
+
+
+async def test_a_redirect_carries_nothing_to_a_new_host_while_strangers_text_is_here(
+    page: int, asked: list[str]
+) -> None:
+    hosts = {name: [[SERVER]] for name in ("news.example", "www.news.example", "collector.example")}
+    async with NameServer(hosts) as names:
+        tool = WebFetch(Egress(lambda: Allowed([f"{SERVER}:{page}"]), StubResolver(names.port)))
+        away = f"http://news.example:{page}/away?to="
+        refused = await tool.call({"url": f"{away}collector.example:{page}"}, context(tainted=True))
+        assert refused.failed
+        assert f"http://collector.example:{page}/ (it was not asked)" in refused.text
+        assert asked == []
+        for to in ("news.example", "www.news.example"):
+            assert not (await tool.call({"url": f"{away}{to}:{page}"}, context(tainted=True))).failed
+        followed = await tool.call({"url": f"{away}collector.example:{page}"}, context())
+        assert followed.origin == f"http://collector.example:{page}/"
 
 
 async def test_files_of_two_people_are_apart_and_strangers_text_keeps_its_taint(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from opencrust_agent.egress import Egress, EgressError, Fetched
+from opencrust_agent.egress import Egress, EgressError, Fetched, Refused, Target
 from opencrust_agent.tools.page import decoded, page_text
 from opencrust_agent.tools.tool import Effect, ToolContext, ToolResult, ToolSpec
 
@@ -11,6 +11,8 @@ MAX_BODY = 2 * 1024 * 1024
 PART = 12_000
 """Characters of one answer: with its links it stays below what the executor shows."""
 SECONDS = 30.0
+MAX_NAMED = 500
+"""Characters of an address that are told."""
 _HTML = ("text/html", "application/xhtml+xml")
 _TEXT = ("application/json", "application/xml", "application/javascript", "application/yaml", "application/x-yaml",
          "application/rss+xml", "application/atom+xml", "application/ld+json", "application/toml")  # fmt: skip
@@ -46,7 +48,13 @@ class WebFetch:
         """See the spec."""
         headers = {"Accept": "text/html, text/plain;q=0.9, */*;q=0.5", "Accept-Language": "en, *;q=0.5"}
         try:
-            answer = await self._egress.fetch(arguments["url"], headers=headers, limit=MAX_BODY, seconds=SECONDS)
+            answer = await self._egress.fetch(
+                arguments["url"],
+                headers=headers,
+                limit=MAX_BODY,
+                seconds=SECONDS,
+                permit=OneHost() if context.tainted else None,
+            )
         except EgressError as error:
             return ToolResult(f"Not fetched: {error}", failed=True)
         text = await asyncio.to_thread(shown, answer, int(arguments.get("start", 0)))
@@ -56,6 +64,27 @@ class WebFetch:
             origin=str(answer.url),
             summary=f"{answer.url.host}: HTTP {answer.status}, {len(answer.body)} bytes",
         )
+
+
+class OneHost:
+    """Refuses each hop to another host than the first one's (``www.`` aside): for tainted conversations.
+
+    Policy judged the URL of the call. A stranger who is read here can name a page on a host that the person named, too,
+    and where that page redirects to whatever its query says, the data in it would leave for a host that nobody was
+    asked about. The model is told where the page leads, and a call that goes there is judged like any other.
+    """
+
+    def __init__(self) -> None:
+        self._first = ""
+
+    def __call__(self, method: str, target: Target) -> None:
+        """Raises:
+        Refused: ``target`` is on another host.
+        """
+        host = target.host.removeprefix("www.")
+        self._first = self._first or host
+        if host != self._first:
+            raise Refused(f"the page redirects to another host: {str(target)[:MAX_NAMED]} (it was not asked)")
 
 
 def shown(answer: Fetched, start: int = 0) -> str:
