@@ -43,6 +43,16 @@ async def test_telegram_from_the_token_to_the_last_answer(tmp_path: Path) -> Non
             assert status["services"]["channel-telegram"]["ready"]
             print(f"the whole stack with one channel: {status['pss_kib'] / MIB:.0f} MiB PSS")
 
+            # The doctor looks at it: what is well, what is weaker, and what waits.
+            await telegram.push({"message": "no message"})
+            await until(lambda: telegram.pending() == 0)
+            findings = json.loads(await run("doctor", "--json"))["findings"]
+            said = {finding["name"]: (finding["ok"], finding["detail"]) for finding in findings}
+            assert said["telegram"] == (True, "connected as crusty_bot, 1 running")
+            assert said["groups of telegram"][0] is None
+            assert said["dead letters"] == (None, "1 wait: 1 of platform/channel-telegram")
+            assert "telegram:" not in await run("status"), "nothing is wrong"
+
             # The token is replaced: connected again within five seconds, and nothing is lost.
             token = "987654321:another-token-of-no-real-bot-0123456789"
             telegram.rotate(token)
