@@ -118,6 +118,20 @@ async def test_files_of_two_people_are_apart_and_strangers_text_keeps_its_taint(
     assert tools["file_write"].spec.sensitive == {"path"}
 
 
+async def test_a_file_is_lost_only_by_a_call_that_says_so(tmp_path: Path) -> None:
+    tools = {tool.spec.name: tool for tool in file_tools(tmp_path, WorkspaceSettings)}
+    write, read = tools["file_write"], tools["file_read"]
+    assert not (await write.call({"path": "plan.txt", "text": "rest"}, context())).failed
+    kept = await write.call({"path": "plan.txt", "text": "work"}, context())
+    assert kept.failed
+    assert "say replace" in kept.text
+    assert not (await write.call({"path": "plan.txt", "text": ", eat", "append": True}, context())).failed
+    assert (await read.call({"path": "plan.txt"}, context())).text == "rest, eat"
+    assert not (await write.call({"path": "plan.txt", "text": "work", "replace": True}, context())).failed
+    assert (await read.call({"path": "plan.txt"}, context())).text == "work"
+    assert write.spec.irreversible_if == {"replace"}
+
+
 async def test_a_message_goes_to_another_conversation_of_the_same_person_once(bus_server: BusServer) -> None:
     bus = await bus_server.connect("agent")
     contacts = Contacts(bus)

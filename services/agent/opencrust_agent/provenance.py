@@ -108,7 +108,7 @@ def wish(
     where = {name: arguments[name] for name in places_of(spec, arguments)}
     strange = [f"{name}: not in your message" for name, value in where.items() if not words.name(value)]
     named = [leaf for value in where.values() for leaf in leaves(value)]
-    if spec.irreversible:
+    if spec.irreversible or any(arguments.get(name) for name in spec.irreversible_if):
         strange.append("it cannot be undone")
     if not strange:
         if not any(_telling(leaf) for leaf in named):

@@ -144,6 +144,15 @@ def test_what_cannot_be_undone_is_nobodys_wish_by_its_name_alone() -> None:
     assert judged(final, {"path": "report.txt"}, "delete report.txt") == (False, "it cannot be undone")
 
 
+def test_a_call_that_says_it_replaces_is_asked_about_and_others_are_not() -> None:
+    write = replace(DELETE, parameters={"type": "object", "properties": {"path": {}, "replace": {}}},
+                    irreversible_if=frozenset({"replace"}))  # fmt: skip
+    said = "summarise it into report.txt"
+    assert judged(write, {"path": "report.txt"}, said)[0]
+    assert judged(write, {"path": "report.txt", "replace": False}, said)[0]
+    assert judged(write, {"path": "report.txt", "replace": True}, said) == (False, "it cannot be undone")
+
+
 def test_a_number_alone_proves_nothing() -> None:
     assert not judged(DELETE, {"path": "13"}, "what is on the 13 of May?")[0]
 

@@ -75,7 +75,10 @@ def _read(workspace: Workspace, arguments: dict[str, Any], context: ToolContext)
 
 def _write(workspace: Workspace, arguments: dict[str, Any], context: ToolContext) -> ToolResult:
     append = bool(arguments.get("append", False))
-    size = workspace.write(arguments["path"], arguments["text"].encode(), append=append, clean=not context.tainted)
+    replace = bool(arguments.get("replace", False))
+    size = workspace.write(
+        arguments["path"], arguments["text"].encode(), append=append, replace=replace, clean=not context.tainted
+    )
     return ToolResult(f"Written: it has {size} bytes now.", summary=f"{size} bytes")
 
 
@@ -112,11 +115,12 @@ def _spec(
     sensitive: Iterable[str] = (),
     *,
     irreversible: bool = False,
+    irreversible_if: Iterable[str] = (),
 ) -> ToolSpec:
     parameters = {"type": "object", "properties": properties, "required": list(required)}
     return ToolSpec(
         name, description, parameters, frozenset({effect}), taints=False, sensitive=frozenset(sensitive), source="file",
-        irreversible=irreversible, timeout=20.0,
+        irreversible=irreversible, irreversible_if=frozenset(irreversible_if), timeout=20.0,
     )  # fmt: skip
 
 
@@ -139,15 +143,17 @@ _TOOLS: tuple[tuple[ToolSpec, Do], ...] = (
     (
         _spec(
             "file_write",
-            "Write a text file in the person's workspace: replaces it, or adds to its end.",
+            "Write a new text file in the person's workspace, add to the end of one, or replace one.",
             {
                 "path": _PATH,
                 "text": {"type": "string", "maxLength": 200_000},
-                "append": {"type": "boolean", "description": "add to the end instead of replacing"},
+                "append": {"type": "boolean", "description": "add to the end of the file"},
+                "replace": {"type": "boolean", "description": "a file of that name may be lost"},
             },
             ["path", "text"],
             Effect.WRITE,
             ["path"],
+            irreversible_if=["replace"],
         ),
         _write,
     ),

@@ -52,6 +52,7 @@ class ToolSpec:
             In a tainted conversation each must stand in the person's own words, or he is asked.
         irreversible: it takes away what cannot be got back (deletes, removes, overwrites). In a tainted conversation
             the person is always asked: that he named the thing says nothing of ending it.
+        irreversible_if: names of top-level boolean arguments that make a call irreversible when they are true.
         timeout: most seconds for one call.
     """
 
@@ -64,6 +65,7 @@ class ToolSpec:
     sensitive: frozenset[str] = frozenset()
     source: Source = "tool"
     irreversible: bool = False
+    irreversible_if: frozenset[str] = frozenset()
     timeout: float = 60.0
 
     def __post_init__(self) -> None:
@@ -73,9 +75,9 @@ class ToolSpec:
             raise ValueError(f"tool {self.name}: declare its effects; one that only looks has {{Effect.READ}}")
         if self.parameters.get("type") != "object":
             raise ValueError(f"tool {self.name}: parameters must be a JSON Schema of type object")
-        unknown = self.sensitive - set(self.parameters.get("properties", {}))
+        unknown = (self.sensitive | self.irreversible_if) - set(self.parameters.get("properties", {}))
         if unknown:
-            raise ValueError(f"tool {self.name}: sensitive arguments it does not have: {', '.join(sorted(unknown))}")
+            raise ValueError(f"tool {self.name}: names arguments it does not have: {', '.join(sorted(unknown))}")
 
     @property
     def repeatable(self) -> bool:

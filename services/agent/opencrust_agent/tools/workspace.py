@@ -75,11 +75,12 @@ class Workspace:
                 data += piece
             return data, size, _is_clean(handle)
 
-    def write(self, path: str, data: bytes, *, append: bool = False, clean: bool = False) -> int:
+    def write(self, path: str, data: bytes, *, append: bool = False, replace: bool = True, clean: bool = False) -> int:
         """Write a file whole, or not at all; folders on the way are made. Returns its size.
 
         Raises:
-            FilesError: over a quota, or the path leads to something that is no plain file.
+            FilesError: over a quota, or a file is there that is neither to be added to nor to be replaced, or the path
+                leads to something that is no plain file.
         """
         *folders, name = _parts(path)
         with self._directory(folders, make=True) as directory:
@@ -87,6 +88,8 @@ class Workspace:
             if (mode := _mode(directory, name)) is not None:
                 if not stat.S_ISREG(mode):
                     raise FilesError("there is something else of that name, no plain file")
+                if not append and not replace:
+                    raise FilesError("a file of that name exists: add to it with append, or say replace to lose it")
                 if append:
                     with _file(directory, name) as handle:
                         was_clean = _is_clean(handle)
