@@ -9,67 +9,21 @@ import asyncio
 import json
 import os
 import secrets
-import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
-from harness import free_port
+from composed import PROJECT, Compose, kill, service_of
 
-ROOT = Path(__file__).resolve().parents[2]
-PROJECT = "opencrust-e2e"
 OURS = ("provisioner", "nats", "vault", "agent", "gateway", "dlq")
 CONFIGURATION = {
     "providers": [{"name": "simulator", "kind": "openai", "model": "echo", "base_url": "http://simulators:8900/v1"}]
 }
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
-
-
-class Compose:
-    """The project under test. Images are built with whatever index this machine's Docker build reaches."""
-
-    def __init__(self) -> None:
-        self.port = free_port()
-        self.query_port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.environment = {
-            **os.environ,
-            "OPENCRUST_PORT": str(self.port),
-            "OTLP_QUERY_PORT": str(self.query_port),
-            "OPENCRUST_OTLP_ENDPOINT": "http://simulators:4318",
-        }
-
-    def __call__(self, *arguments: str, stdin: str = "", check: bool = True) -> str:
-        files = ("-f", str(ROOT / "deploy/compose.yaml"), "-f", str(ROOT / "tests/e2e/compose-simulators.yaml"))
-        done = subprocess.run(
-            ["docker", "compose", "--project-name", PROJECT, *files, *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=840,
-            input=stdin,
-        )
-        assert not check or done.returncode == 0, f"{arguments}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
-        return done.stdout
-
-    def containers(self, service: str = "") -> list[dict[str, Any]]:
-        ids = self("ps", "--quiet", *([service] if service else [])).split()
-        shown = subprocess.run(["docker", "inspect", *ids], capture_output=True, text=True, check=True).stdout
-        inspected: list[dict[str, Any]] = json.loads(shown)
-        return inspected
-
-    def login_link(self) -> str:
-        link: dict[str, Any] = json.loads(self("run", "--rm", "-T", "cli", "login-link", "--json"))
-        return str(link["url"])
-
-
-def service_of(container: dict[str, Any]) -> str:
-    return str(container["Config"]["Labels"]["com.docker.compose.service"])
 
 
 @pytest.fixture(scope="module")
@@ -112,11 +66,6 @@ async def ask(browser: aiohttp.ClientSession, conversation: str, text: str) -> s
         shown = await answer.json()
         assert answer.status == 200, shown
         return str(shown["choices"][0]["message"]["content"])
-
-
-def kill(container: dict[str, Any]) -> None:
-    """kill -9 as a crash: `docker kill` would count as a wish, and Docker would not start it again."""
-    os.kill(int(container["State"]["Pid"]), signal.SIGKILL)
 
 
 async def until_healthy(compose: Compose, count: int, timeout: float = 90.0) -> None:

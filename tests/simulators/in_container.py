@@ -1,6 +1,7 @@
-"""The model provider and the receiver of traces, for services in containers: on all of the container's addresses.
+"""The model provider, the receiver of traces and Telegram, for services in containers: on all of its addresses.
 
-python -m simulators.in_container      model at :8900, OTLP and the query API at :4318 (tests/ on PYTHONPATH)
+python -m simulators.in_container      (tests/ on PYTHONPATH)
+    model at :8900, OTLP and the query API at :4318, Telegram at :8901
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 
 from simulators.model import ModelSimulator
 from simulators.otlp import OtlpReceiver
+from simulators.telegram import TelegramSimulator
 
 EVERYWHERE = "0.0.0.0"
 
@@ -34,7 +36,13 @@ async def relay(port: int, target: str) -> asyncio.Server:
 
 
 async def main() -> None:
-    async with ModelSimulator() as model, OtlpReceiver(4318, EVERYWHERE), await relay(8900, model.url):
+    async with (
+        ModelSimulator() as model,
+        OtlpReceiver(4318, EVERYWHERE),
+        TelegramSimulator() as telegram,
+        await relay(8900, model.url),
+        await relay(8901, telegram.url),
+    ):
         print("ready", flush=True)
         await asyncio.Event().wait()
 
