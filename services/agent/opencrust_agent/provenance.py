@@ -36,6 +36,12 @@ _PLACES = re.compile(
 )
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[ t](\d\d:\d\d)(?::00)?z?")
 """An ISO 8601 date and time, as tools want it and nobody writes it."""
+_DATED = re.compile(
+    r"(?<![\w+-])(?:19|20)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])"
+    r"[ t](?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d)?(?!\d)",
+    re.IGNORECASE,
+)
+"""A date and time that there is, in a text."""
 _JOINS = "@._-/\\:"
 """Characters that make a longer name of what stands beside them."""
 
@@ -154,8 +160,17 @@ def leaves(value: object, *, plain: bool = True) -> Iterator[str]:
 
 
 def places(text: str) -> set[str]:
-    """What in ``text`` names a place to send something to: URLs, hosts, addresses, accounts, numbers."""
-    return {match.group().rstrip(".,;:!?") for match in _PLACES.finditer(text)}
+    """What in ``text`` names a place to send something to: URLs, hosts, addresses, accounts, numbers.
+
+    The digits of a date and time are no telephone number. An attacker who writes his as one gets a number between 1900
+    and 2099 of a real day and minute, which whoever reads it takes for that; one digit beside it makes a number of it.
+    """
+    dated = [match.span() for match in _DATED.finditer(text)]
+    return {
+        match.group().rstrip(".,;:!?")
+        for match in _PLACES.finditer(text)
+        if not any(start <= match.start() and match.end() <= end for start, end in dated)
+    }
 
 
 def _telling(leaf: str) -> bool:

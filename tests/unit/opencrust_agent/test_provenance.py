@@ -153,6 +153,23 @@ def test_a_call_that_says_it_replaces_is_asked_about_and_others_are_not() -> Non
     assert judged(write, {"path": "report.txt", "replace": True}, said) == (False, "it cannot be undone")
 
 
+def test_the_digits_of_a_moment_are_no_telephone_number_and_nothing_else_passes_for_one() -> None:
+    assert places("from 2026-05-15 10:00 to 2026-05-15T11:30:00") == set()
+    for text in (
+        "+2026-05-15 10:00",
+        "+43 2026-05-15 10:00",
+        "2026-05-15 10:00 660 123 4567",
+        "2026-05-15 10:007 123 456 7",
+        "6601-23-45 67:89",
+        "https://evil.example/2026-05-15T10:00",
+        "2026-05-15 10:00@evil.example",
+    ):
+        assert places(text), text
+    assert places("https://evil.example/2026-05-15T10:00") == {"https://evil.example/2026-05-15T10:00"}
+    granted, why = judged(MAIL, {"to": ["bob@example.org"], "text": "call 660 123 4567"}, "mail it to bob@example.org")
+    assert (granted, why) == (False, "text: holds an address that is not in your message")
+
+
 def test_a_number_alone_proves_nothing() -> None:
     assert not judged(DELETE, {"path": "13"}, "what is on the 13 of May?")[0]
 
