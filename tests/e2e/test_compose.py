@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from composed import PROJECT, Compose, kill, service_of
+from composed import PROJECT, ROOT, Compose, kill, service_of
 
 OURS = ("provisioner", "nats", "vault", "agent", "gateway", "dlq")
 CONFIGURATION = {
@@ -183,6 +183,13 @@ async def test_nobody_chats_without_logging_in(compose: Compose) -> None:
 async def test_a_message_is_answered(browser: aiohttp.ClientSession) -> None:
     word = secrets.token_hex(8)
     assert word in await ask(browser, f"c-{word}", f"please repeat {word}")
+
+
+def test_a_plugin_is_installed(compose: Compose) -> None:
+    mounted = ("run", "--rm", "-T", "--volume", f"{ROOT / 'examples/plugins'}:/plugins:ro", "cli", "plugins")
+    assert "is installed" in compose(*mounted, "install", "/plugins/github-issues.zip", "--yes")
+    assert "github-issues 1.0.0  enabled" in compose("run", "--rm", "-T", "cli", "plugins", "list")
+    compose("run", "--rm", "-T", "cli", "plugins", "remove", "github-issues")
 
 
 async def test_one_message_is_one_trace(compose: Compose, browser: aiohttp.ClientSession) -> None:
