@@ -51,6 +51,13 @@ class Platform:
         return tuple(asked for asked in self.asks if asked.mode in (None, mode))
 
 
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """urllib would take the token along to wherever a redirect points."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
 def call(url: str, *, headers: Mapping[str, str] | None = None, data: bytes | None = None) -> dict[str, object]:
     """One HTTP call that answers with a JSON object.
 
@@ -59,7 +66,7 @@ def call(url: str, *, headers: Mapping[str, str] | None = None, data: bytes | No
     """
     request = urllib.request.Request(url, data=data, headers=dict(headers or {}))  # noqa: S310 - the scheme is checked
     try:
-        with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:  # noqa: S310
+        with urllib.request.build_opener(_NoRedirects).open(request, timeout=ANSWER_SECONDS) as answer:
             body = answer.read(MAX_ANSWER)
     except urllib.error.HTTPError as error:
         body = error.read(MAX_ANSWER)

@@ -31,6 +31,8 @@ DOWN_SECONDS: Final = 8.0
 """A connection that is not back after this is begun anew: discord.py waits longer and longer."""
 INTERACTION_SECONDS: Final = 2.5
 """Discord gives three."""
+MOST_REFUSALS: Final = 3
+REFUSAL_PAUSE: Final = 3.0
 MOST_WAITING: Final = 20_000
 """More events than this in memory while the bus is away: listening ends, and a backfill brings them."""
 PAGE: Final = 100
@@ -70,6 +72,8 @@ class Listener:
         self._session = 0
         self._down_since: float | None = time.monotonic()
         self._since = datetime.now(UTC)
+        self._refusals = 0
+        """Invalid sessions in a row: discord.py goes on resuming one that is said to be resumable, for ever."""
         self.sessions = 0
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -188,7 +192,12 @@ class Listener:
             data = frame.get("d")
             if frame.get("op") == 10:
                 self._link.pulse = max(0.2, float(data["heartbeat_interval"]) / 1000)
+            elif frame.get("op") == 9:
+                self._refusals += 1
+                if self._refusals >= MOST_REFUSALS:
+                    self._fail(LinkError("Discord takes up no session", after=REFUSAL_PAUSE))
             elif frame.get("op") == 0 and isinstance(data, Mapping):
+                self._refusals = 0
                 self._dispatched(str(frame.get("t")), data)
         except Exception as error:  # noqa: BLE001 - a malformed frame is counted and passed over
             log.warning("a frame of Discord's was not understood: %s", type(error).__name__)

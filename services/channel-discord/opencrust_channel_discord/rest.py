@@ -36,6 +36,8 @@ class Refusal(Exception):
     message: str = ""
     after: float = 0.0
     everywhere: bool = False
+    foreign: bool = False
+    """A refusal of something that stands before Discord: a wall's 403, a proxy's 404."""
 
     def __str__(self) -> str:
         detail = f", code {self.code}" if self.code else ""
@@ -122,7 +124,7 @@ class Rest:
         await self._wait(route)
         try:
             async with self.session.request(
-                method, self._base + path, headers=headers, params=query, **_payload(body, files)
+                method, self._base + path, headers=headers, params=query, allow_redirects=False, **_payload(body, files)
             ) as answer:
                 value = _read(await answer.read())
                 self._note(route, answer.headers)
@@ -180,7 +182,8 @@ class Rest:
                 self._all_until = time.monotonic() + after
         code = details.get("code")
         message = str(details.get("message") or ("no JSON" if value is None or isinstance(value, str) else ""))
-        return Refusal(status, code if isinstance(code, int) else 0, message, after, everywhere)
+        foreign = not isinstance(value, dict) and status not in (400, 413)
+        return Refusal(status, code if isinstance(code, int) else 0, message, after, everywhere, foreign)
 
 
 def link_error(error: Refusal | NoAnswer) -> LinkError:

@@ -69,7 +69,7 @@ def refused(error: Refusal) -> SendResult:
         return Retry(max(error.after, 0.25), "Discord wants us slower", everywhere=error.everywhere)
     if error.status == 401:
         return Retry(TOKEN_PAUSE, "Discord does not know the token", everywhere=True)
-    if error.status >= 500 or error.status == 408:
+    if error.status >= 500 or error.status == 408 or error.status < 400 or error.foreign:
         return Retry(SERVER_PAUSE, f"Discord failed: {error.status}")
     return Refused(str(error))
 

@@ -54,7 +54,9 @@ class Api:
         """The HTTP session, made at the first use."""
         if self._session is None or self._session.closed:
             timeout = aiohttp.ClientTimeout(total=CALL_SECONDS, sock_connect=10)
-            self._session = aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
+            self._session = aiohttp.ClientSession(
+                timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), trace_configs=[_no_redirects()]
+            )
         return self._session
 
     def client(self) -> AsyncWebClient:
@@ -98,6 +100,17 @@ class Api:
         except (aiohttp.ClientError, SlackClientError, TimeoutError, OSError, ValueError) as error:
             raise NoAnswer(f"Slack did not answer ({type(error).__name__})", sent=True) from None
         return answer.data if isinstance(answer.data, Mapping) else {}
+
+
+def _no_redirects() -> aiohttp.TraceConfig:
+    """slack-sdk would follow a redirect with what a message says, to wherever it points."""
+
+    async def refuse(*_: object) -> None:
+        raise aiohttp.ClientError("a redirect")
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_redirect.append(refuse)
+    return trace
 
 
 def silent() -> logging.Logger:

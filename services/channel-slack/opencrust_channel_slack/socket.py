@@ -74,6 +74,9 @@ class Connection:
             told = await self._api.call("apps.connections.open", "app_token")
         except (Refusal, NoAnswer) as error:
             raise link_error(error, "app token (xapp-…)") from None
+        address = told.get("url")
+        if not isinstance(address, str) or not address.startswith(("ws://", "wss://")):
+            raise LinkError("Slack named no address for its socket")
         token = await self._runtime.secret("app_token")
         client = SocketModeClient(
             app_token=token.reveal_text(),
@@ -83,7 +86,7 @@ class Connection:
             auto_reconnect_enabled=False,
         )
         client.message_listeners.append(self._received)
-        client.wss_uri = str(told.get("url") or "")
+        client.wss_uri = address
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await client.connect()  # type: ignore[no-untyped-call]

@@ -102,9 +102,9 @@ class TelegramAdapter(ChannelAdapter):
         """Ask who we are."""
         me = await self._ask("getMe")
         number, username = me.get("id"), me.get("username")
-        if not isinstance(number, int) or not isinstance(username, str):
+        if not isinstance(number, int):
             raise LinkError("what answers there is not the Bot API: is api_base right?")
-        self._bot = Bot(number, username)
+        self._bot = Bot(number, username if isinstance(username, str) else "")  # documented as optional
         self._reads_all = me.get("can_read_all_group_messages") is True
         return str(number)
 

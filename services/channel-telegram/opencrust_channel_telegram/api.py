@@ -21,6 +21,9 @@ CALL_SECONDS: Final = 30.0
 FILE_SECONDS: Final = 120.0
 CHUNK: Final = 64 * 1024
 MAX_ANSWER: Final = 16 * 1024 * 1024
+_FRONTS_OWN: Final = frozenset({400, 413, 414, 429, 431, 500, 502, 503, 504})
+"""Statuses that mean the same from whatever stands before the Bot API. Any other (403 of a wall, 404 of a wrong path, a
+redirect) is nothing that Telegram said of this call: it passes, as a 502 does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ class BotApi:
                 f"{self._base}/bot{token}/{method}", timeout=limit, allow_redirects=False, **body
             ) as response:
                 data = await read_limited(response.content.iter_chunked(CHUNK), MAX_ANSWER)
-                return _answer(response.status, data)
+                return _answer(response.status, data, response.headers.get("Retry-After", ""))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
             raise NoAnswer(f"Telegram cannot be reached: {type(error).__name__}", sent=False) from None
         except (aiohttp.ClientError, TimeoutError, OSError, FileTooLarge) as error:
@@ -137,14 +140,20 @@ def _form(parameters: Mapping[str, object], file: tuple[str, OutFile]) -> aiohtt
     return form
 
 
-def _answer(status: int, data: bytes) -> Answer:
+def _answer(status: int, data: bytes, wait: str = "") -> Answer:
     """Telegram's envelope; a proxy in front of it answers in HTML."""
     try:
         body = json.loads(data)
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict) or not isinstance(body.get("ok"), bool):
-        return Answer(False, None, status if status >= 400 else 502, "an answer that is none of the Bot API's")
+        return Answer(
+            False,
+            None,
+            status if status in _FRONTS_OWN else 502,
+            "an answer that is none of the Bot API's",
+            _seconds(wait),
+        )
     if body["ok"]:
         return Answer(True, body.get("result"), 200)
     code, parameters = body.get("error_code"), body.get("parameters")
@@ -155,9 +164,14 @@ def _answer(status: int, data: bytes) -> Answer:
         None,
         code if isinstance(code, int) else status,
         str(body.get("description", ""))[:300],
-        float(after) if isinstance(after, (int, float)) else 0.0,
+        float(after) if isinstance(after, (int, float)) else _seconds(wait),
         migrate if isinstance(migrate, int) else None,
     )
+
+
+def _seconds(wait: str) -> float:
+    """A ``Retry-After`` in seconds; its other form, a date, counts as none."""
+    return float(wait) if wait.isascii() and wait.isdigit() else 0.0
 
 
 async def stoppable(work: Awaitable[Answer], stop: asyncio.Event) -> Answer | None:

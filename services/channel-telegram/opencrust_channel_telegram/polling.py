@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ AT_ONCE: Final = 16
 """Chats of one batch that are handed over side by side: a file that one sent does not hold up the others."""
 BATCH: Final = 100
 UNCONFIRMED_PAUSE: Final = 1.0
+HASTE: Final = 0.25
+"""An empty answer that comes sooner than this comes from a server that does not wait: we wait ourselves."""
 
 Take = Callable[[Any], Awaitable[None]]
 """Takes one update over; raises where it is not stored."""
@@ -44,11 +47,14 @@ async def poll(
         BusError: an update was not stored. It was not confirmed, so it comes again.
     """
     offset: int | None = None
+    last: int | None = None
+    replays = False
     waiting = 0  # the first answer comes at once, and shows that the link stands
     while not stop.is_set():
         parameters: dict[str, object] = {"timeout": waiting, "limit": BATCH, "allowed_updates": allowed}
         if offset is not None:
             parameters["offset"] = offset
+        asked = time.monotonic()
         answer = await _ask(api, parameters, stop)
         if answer is None:
             return
@@ -62,16 +68,24 @@ async def poll(
                 link.limited()
             raise link_error(answer)
         link.alive()
+        hasty = waiting > 0 and time.monotonic() - asked < HASTE
         waiting = seconds
         updates = answer.result if isinstance(answer.result, list) else []
         if updates:
             await hand_over(updates, take)
-            if numbers := _numbers(updates):
-                offset = max(numbers) + 1
-            else:  # nothing that could be confirmed
+            numbers = _numbers(updates)
+            again = last is not None and last in numbers
+            replays = replays or again  # this server does not forget what is confirmed
+            if not numbers or (again and max(numbers) == last):  # nothing new that could be confirmed
                 await asyncio.sleep(UNCONFIRMED_PAUSE)
+            if numbers:
+                last = max(numbers)
+                offset = last + 1
         else:
-            offset = None  # all before it is confirmed; numbers may begin anew, lower, after a week of silence
+            if not replays:
+                offset = None  # all before it is confirmed; numbers may begin anew, lower, after a week of silence
+            if hasty:
+                await asyncio.sleep(HASTE)
 
 
 async def _remove_webhook(api: BotApi) -> None:

@@ -1,6 +1,8 @@
 """What is asked for, what it must look like, and whom the platforms' simulators say we are."""
 
 import asyncio
+import http.server
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -61,3 +63,30 @@ async def test_slack_says_who_the_bot_is() -> None:
             await checked(check, {**both, "bot_token": "xoxb-canary"}, base)
         with pytest.raises(CommandError, match="Socket Mode"):
             await checked(check, {**both, "app_token": "xapp-canary"}, base)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_no_token_follows_a_redirect(status: int) -> None:
+    asked: list[str] = []
+
+    class Elsewhere(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status)
+            self.send_header("Location", "/elsewhere")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            with pytest.raises(CommandError, match="is --api-base right"):
+                PLATFORMS["discord"].check({"token": "secret"}, f"http://127.0.0.1:{server.server_port}")
+        finally:
+            server.shutdown()
+            serving.join()
+    assert asked == ["/users/@me"]
