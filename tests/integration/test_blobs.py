@@ -45,3 +45,32 @@ async def test_changed_and_missing_bytes_are_named(bus_server: BusServer) -> Non
         await telegram(bus).get(digest, limit=LIMIT)
     with pytest.raises(BlobError, match="not there"):
         await telegram(bus).get("0" * 64, limit=LIMIT)
+
+
+async def test_stored_twice_is_kept_once_and_removed_is_gone_until_it_is_stored_again(bus_server: BusServer) -> None:
+    """Also within the server's window for duplicates, which would drop what has the id of a part that was removed."""
+    cli = Blobs(await bus_server.connect("cli"), "PLUGINS", subjects.plugin)
+    agent = Blobs(await bus_server.connect("agent"), "PLUGINS", subjects.plugin)
+    data, other = bytes(2 * PART + 1), b"of another plugin"
+    digest, kept = await cli.put(data), await cli.put(other)
+    assert await cli.put(data) == digest
+    assert await agent.stored() == {digest: 2, kept: 0}, "one part's number each"
+    before = await agent.stored_at(digest)
+    assert before is not None
+    await agent.remove(digest)
+    await agent.remove(digest)
+    assert await agent.stored_at(digest) is None
+    assert await agent.stored() == {kept: 0}
+    with pytest.raises(BlobError, match="not there"):
+        await agent.get(digest, limit=LIMIT)
+    assert await cli.put(data) == digest
+    assert await agent.get(digest, limit=LIMIT) == data
+
+
+@pytest.mark.parametrize("service", ["cli", "gateway", "vault"])
+async def test_nobody_but_the_agent_removes_a_plugins_bytes(bus_server: BusServer, service: str) -> None:
+    digest = await Blobs(await bus_server.connect("cli"), "PLUGINS", subjects.plugin).put(b"component")
+    with pytest.raises(Denied):
+        await Blobs(await bus_server.connect(service), "PLUGINS", subjects.plugin).remove(digest)
+    agent = Blobs(await bus_server.connect("agent"), "PLUGINS", subjects.plugin)
+    assert await agent.get(digest, limit=LIMIT) == b"component"

@@ -249,3 +249,46 @@ async def test_a_loop_in_describe_and_what_is_no_plugin_are_refused(
         assert time.monotonic() - started < 5
         assert "not a WebAssembly component" in (await operator.install(b"hello", manifest())).error
         assert "not TOML" in (await operator.install(binary(guest()), "a = [")).error
+
+
+async def test_what_is_removed_leaves_no_bytes_and_what_others_need_stays(
+    bus_server: BusServer, operator: Operator, state: Path
+) -> None:
+    """Older versions go with their plugin, one that is gone back from at once; a component of two stays with one."""
+    blobs = Blobs(await bus_server.connect("agent"), "PLUGINS", subjects.plugin)
+    first, second, third = (binary(guest(data=text(9000, value))) for value in "abc")
+    hashes = [hashlib.sha256(code).hexdigest() for code in (first, second, third)]
+    async with agent(bus_server, state):
+        for version, code in (("1.0.0", first), ("1.1.0", second), ("1.2.0", third)):
+            assert (await operator.install(code, manifest(version=version))).error == ""
+        assert (await operator.install(first, manifest(name="other"))).error == ""
+        assert set(await blobs.stored()) == set(hashes)
+        await operator.ask("rollback", name="guest")
+        assert set(await blobs.stored()) == set(hashes[:2])
+        await operator.ask("remove", name="guest")
+        assert set(await blobs.stored()) == {hashes[0]}
+        assert (await operator.ask("call", name="other", arguments={})).error == ""
+        assert (await operator.install(second, manifest())).error == "", "what was removed can be installed again"
+        assert (await operator.ask("call", name="guest", arguments={})).error == ""
+        for name in ("guest", "other"):
+            await operator.ask("remove", name=name)
+        assert await blobs.stored() == {}
+    assert not list((state / "plugins").glob("*.cwasm"))
+
+
+async def test_what_was_looked_at_and_not_agreed_to_goes_after_a_day(
+    bus_server: BusServer, operator: Operator, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = Blobs(await bus_server.connect("cli"), "PLUGINS", subjects.plugin)
+    looked_at = await blobs.put(binary(guest(data=text(9000, "x"))))
+    seen = Blobs(await bus_server.connect("agent"), "PLUGINS", subjects.plugin)
+    async with agent(bus_server, state):
+        assert (await operator.install(binary(guest()), manifest())).error == ""
+        assert looked_at in await seen.stored(), "it may just be agreed to"
+    monkeypatch.setattr("opencrust_agent.plugins.limits.UNUSED", 0.0)
+    async with agent(bus_server, state):
+        async with asyncio.timeout(5):
+            while looked_at in await seen.stored():
+                await asyncio.sleep(0.02)
+        assert len(await seen.stored()) == 1
+        assert (await operator.ask("call", name="guest", arguments={})).error == ""

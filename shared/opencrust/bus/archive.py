@@ -49,6 +49,10 @@ class Archive:
         except errors.NotFound:
             return
 
+    async def purge(self, subject: str) -> int:
+        """Delete all messages of ``subject``, which may have wildcards; returns how many there were. Needs Purge."""
+        return int((await self._ask(f"PURGE.{self._stream}", {"filter": subject}))["purged"])
+
     async def subjects(self, pattern: str = ">") -> dict[str, int]:
         """How many messages each subject holds."""
         answer = await self._ask(f"INFO.{self._stream}", {"subjects_filter": pattern})

@@ -167,6 +167,17 @@ class Remove:
 
 
 @dataclass(frozen=True, slots=True)
+class Purge:
+    """Remove all messages of a subject from a stream. The server does not bound it to some of them: grant it to the one
+    that answers for all."""
+
+    stream: str
+
+    def rights(self) -> Iterator[Right]:
+        yield Right("publish", f"{API}.STREAM.PURGE.{self.stream}")
+
+
+@dataclass(frozen=True, slots=True)
 class Manage:
     """Create and change streams and consumers: the provisioner alone."""
 

@@ -10,6 +10,8 @@ KV_OPERATION = "KV-Operation"
 STATUS = "Status"
 SUBJECT = "Nats-Subject"
 SEQUENCE = "Nats-Sequence"
+TIME = "Nats-Time-Stamp"
+"""When a stored message was stored (RFC 3339)."""
 REQUEST_INFO = "Nats-Request-Info"
 
 

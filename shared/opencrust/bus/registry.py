@@ -25,6 +25,7 @@ from opencrust.bus.grants import (
     Inspect,
     Manage,
     Publish,
+    Purge,
     ReadKeys,
     ReadLast,
     ReadStream,
@@ -63,6 +64,8 @@ class Stream:
     """Neither messages nor the whole stream can be deleted or purged."""
     republish: tuple[str, str] | None = None
     """Stored messages are also published, from a source pattern to a destination."""
+    latest_only: bool = False
+    """Keep the last message of each subject."""
     copies: tuple[str, str] | None = None
     """Also holds a copy of another stream's messages: that stream, and the pattern."""
 
@@ -157,8 +160,8 @@ STREAMS = (
         work_queue=True,
     ),
     Stream("RECEIPTS", ("receipt.>",), max_bytes=128 * MiB, max_age=7 * DAY, duplicate_window=10 * MINUTE),
-    Stream("MEDIA", ("media.>",), max_bytes=4096 * MiB, max_age=30 * DAY),
-    Stream("PLUGINS", ("plugin.>",), max_bytes=2048 * MiB, discard_new=True),
+    Stream("MEDIA", ("media.>",), max_bytes=4096 * MiB, max_age=30 * DAY, latest_only=True),
+    Stream("PLUGINS", ("plugin.>",), max_bytes=2048 * MiB, discard_new=True, latest_only=True),
     Stream("AUDIT", ("audit.>",), max_bytes=512 * MiB, permanent=True, discard_new=True),
 )
 
@@ -328,6 +331,8 @@ def _identities() -> tuple[BusIdentity, ...]:
             Publish(subjects.wildcard(subjects.MSG_IN)),
             ReadLast("MEDIA", subjects.wildcard(subjects.MEDIA)),
             ReadLast("PLUGINS", subjects.wildcard(subjects.PLUGIN)),
+            Inspect("PLUGINS"),
+            Purge("PLUGINS"),
             *(
                 grant(bucket, ">")
                 for bucket in ("approvals", "usage", "plugins", "plugindata")

@@ -108,6 +108,7 @@ def _stream(stream: Stream) -> api.StreamConfig:
         storage=api.StorageType.FILE,
         discard=api.DiscardPolicy.NEW if stream.discard_new else api.DiscardPolicy.OLD,
         max_bytes=stream.max_bytes,
+        max_msgs_per_subject=1 if stream.latest_only else -1,
         max_age=stream.max_age,
         duplicate_window=stream.duplicate_window,
         allow_direct=True,

@@ -3,6 +3,7 @@
 import asyncio
 import tempfile
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import BinaryIO
 
 from opencrust.bus import Bus, subjects
@@ -74,6 +75,21 @@ class Components:
     def forget(self, wasm: str) -> None:
         """Compile it anew the next time."""
         self._cache.forget(wasm)
+
+    async def remove(self, components: set[str]) -> None:
+        """Remove their bytes from the bus. Their machine code goes with the next look at the lock."""
+        for wasm in sorted(components):
+            await self._blobs.remove(wasm)
+
+    async def remove_unused(self, used: set[str], *, older: float) -> set[str]:
+        """Remove what was looked at and not installed, `older` seconds ago or more; returns what that was."""
+        removed = set()
+        for wasm, part in (await self._blobs.stored()).items():
+            stored = None if wasm in used else await self._blobs.stored_at(wasm, part)
+            if stored is not None and (datetime.now(UTC) - stored).total_seconds() >= older:
+                await self._blobs.remove(wasm)
+                removed.add(wasm)
+        return removed
 
     async def _compile(self, component: bytes, wasm: str, fuel: bool) -> None:
         with self._cache.create() as draft, tempfile.TemporaryFile(dir=self._cache.directory) as source:

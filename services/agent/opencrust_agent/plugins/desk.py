@@ -119,9 +119,12 @@ class PluginDesk:
             previous = [installed.current, *installed.previous]
             previous = [grant for grant in previous if grant.consent != found.inspection.consent][:_KEPT]
         record = PluginRecord(name=found.manifest.name, current=found.grant(by), previous=previous)
+        if installed is None:  # what a plugin of this name once kept is not its: a removal may have ended half-way
+            await storage.Store(self._bus, record.name, 1).clear()
         await self._plugins.records.write(record, revision)
         self._plugins.log.add(record.name, "info", f"version {record.current.version} installed by {by}")
         await self._audit("install", record, by)
+        await self._purge(installed)
         return PluginsReply(plugins=[_short(record)])
 
     async def _list(self, request: PluginRequest, by: str) -> PluginsReply:
@@ -156,11 +159,13 @@ class PluginDesk:
         record, revision = await self._get(request.name)
         if not record.previous:
             raise _NotDone(f"{record.name} {record.current.version} is the only version that was installed")
+        before = record
         grant, *older = record.previous
         record = PluginRecord(name=record.name, current=grant, previous=older)
         await self._plugins.records.write(record, revision)
         self._plugins.log.add(record.name, "info", f"back to version {grant.version}, by {by}")
         await self._audit("rollback", record, by)
+        await self._purge(before)
         return PluginsReply(plugins=[_short(record)])
 
     async def _remove(self, request: PluginRequest, by: str) -> PluginsReply:
@@ -169,6 +174,7 @@ class PluginDesk:
         await storage.Store(self._bus, record.name, 1).clear()
         await self._plugins.log.remove(record.name)
         await self._audit("remove", record, by)
+        await self._purge(record)
         return PluginsReply(plugins=[_short(record)])
 
     async def _log(self, request: PluginRequest, by: str) -> PluginsReply:
@@ -187,6 +193,15 @@ class PluginDesk:
         if record is None:
             raise _NotDone(f"there is no plugin {name!r} any more")
         return record, revision
+
+    async def _purge(self, before: PluginRecord | None) -> None:
+        """Components that a change left without a version go from the bus; a failure is made good by the sweep."""
+        if before is None:
+            return
+        try:
+            await self._plugins.forget_unused(among={grant.wasm for grant in (before.current, *before.previous)})
+        except BusError as error:
+            log.warning("the component of plugin %s is not removed yet: %s", before.name, error)
 
     async def _audit(self, what: str, record: PluginRecord, by: str) -> None:
         entry = {

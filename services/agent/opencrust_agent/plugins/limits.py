@@ -39,6 +39,11 @@ IDLE = 300.0
 WORKERS = 8
 """Processes of all plugins together."""
 
+UNUSED = 24 * 3600.0
+"""Seconds for which a component is kept that was looked at and not installed."""
+SWEEP = 3600.0
+"""Seconds between two looks for such components."""
+
 LOG_LINES = 200
 LOG_LINE = 2 * KiB
 KV_KEYS = 256

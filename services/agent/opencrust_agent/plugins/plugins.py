@@ -72,6 +72,7 @@ class Plugins:
         """
         await self.records.start()
         self._spawn(self.fleet.sweep())
+        self._spawn(self._sweep())
 
     async def close(self) -> None:
         """End all processes."""
@@ -146,6 +147,31 @@ class Plugins:
             now, revision = await self.records.look(record.name)
             if now is not None and now.enabled and now.current.consent == record.current.consent:
                 await self.records.write(now.model_copy(update={"enabled": False, "reason": reason}), revision)
+
+    async def forget_unused(self, *, older: float = 0.0, among: set[str] | None = None) -> None:
+        """Remove from the bus the components that no installed version has.
+
+        Args:
+            older: seconds since they were stored.
+            among: only these; None: all there are, which may be of an installation that is just being agreed to.
+
+        Raises:
+            BusError: not all are removed; they go with the next sweep.
+        """
+        used = await self.records.components()
+        if among is not None:
+            await self._components.remove(among - used)
+        elif removed := await self._components.remove_unused(used, older=older):
+            log.info("removed %d components that nobody installed", len(removed))
+
+    async def _sweep(self) -> None:
+        """What was looked at and not agreed to, or was left when a process died in the middle; for ever."""
+        while True:
+            try:
+                await self.forget_unused(older=limits.UNUSED)
+            except BusError as error:
+                log.warning("unused components cannot be looked for: %s", error)
+            await asyncio.sleep(limits.SWEEP)
 
     def _changed(self) -> None:
         self._tools = [tool for record in self.records.now.values() if record.enabled for tool in self._of(record)]

@@ -39,6 +39,15 @@ class Records:
         self._bus.on_reconnect(self._read_all)
         await self._read_all()
 
+    async def components(self) -> set[str]:
+        """Hashes of all that is installed or can be gone back to, as the bucket has it now.
+
+        Raises:
+            BusError: nobody knows.
+        """
+        await self._read_all()
+        return {grant.wasm for record in self.now.values() for grant in (record.current, *record.previous)}
+
     async def look(self, name: str) -> tuple[PluginRecord | None, int]:
         """The record as it is in the bucket now, and the revision to write over."""
         entry, revision = await self._bucket.look(name)
