@@ -2,7 +2,9 @@
 
 import io
 import json
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
@@ -157,11 +159,22 @@ def test_a_line_says_what_matters() -> None:
     assert "2 of unknown end" in line
 
 
-def test_an_answer_that_is_no_json_is_no_platform(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Page(io.BytesIO):
-        def __enter__(self) -> "Page":
-            return self
+class Page(BaseHTTPRequestHandler):
+    """A web page where a platform should be."""
 
-    monkeypatch.setattr("urllib.request.urlopen", lambda request, timeout: Page(b"<html>"))
-    with pytest.raises(CommandError, match="api-base"):
-        channel_platforms.call("https://x.example/")
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>")
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+def test_an_answer_that_is_no_json_is_no_platform() -> None:
+    with HTTPServer(("127.0.0.1", 0), Page) as server:
+        answering = threading.Thread(target=server.handle_request)
+        answering.start()
+        with pytest.raises(CommandError, match="api-base"):
+            channel_platforms.call(f"http://127.0.0.1:{server.server_port}/")
+        answering.join()
