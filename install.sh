@@ -302,6 +302,7 @@ main() {
         say "it runs with what was installed before: restart it:  $command down && $command up --detach"
     else
         say "start it:  $command up"
+        [ "$demo" = yes ] || say "what answers:  $command providers add --help, or the offline demo model: ./install.sh --demo"
     fi
 }
 

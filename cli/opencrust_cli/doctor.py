@@ -116,7 +116,10 @@ def _configuration(home: Home) -> Finding:
         )
     if not configuration.providers:
         return Finding(
-            "providers", None, "none: the offline demo model answers", "see `opencrust providers add --help`"
+            "providers",
+            None,
+            "none: the offline demo model answers, if it is installed",
+            "`opencrust providers add --help`; the demo model: `./install.sh --demo`",
         )
     return Finding("providers", True, ", ".join(provider.name for provider in configuration.providers))
 

@@ -116,7 +116,10 @@ def _list(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"providers": [provider.model_dump(mode="json") for provider in providers]}))
     elif not providers:
-        print("No provider is set: the offline demo model answers. Add one with `opencrust providers add`.")
+        print(
+            "No provider is set: the offline demo model answers, if it is installed (`./install.sh --demo`). "
+            "Add one with `opencrust providers add`."
+        )
     for number, provider in enumerate(() if options.json else providers, 1):
         print(f"{number}. {provider.name}: {_line(provider)}")
     return EXIT_OK
