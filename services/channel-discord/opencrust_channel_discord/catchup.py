@@ -36,7 +36,7 @@ class Places:
             return None
         place = self.seen(str(number), guild)
         last = data.get("last_message_id")
-        place.last = str(last) if isinstance(last, (str, int)) and last else place.last
+        place.last = str(last) if isinstance(last, (str, int)) and last else None
         place.ours = kind in THREADS and str(data.get("owner_id")) == me
         return place
 
@@ -45,3 +45,8 @@ class Places:
         place = self._places.setdefault(channel, Place(channel, guild))
         place.guild = guild or place.guild
         return place
+
+    def forget_last(self) -> None:
+        """A new session began: what was the last message of a channel was so in the old one."""
+        for place in self._places.values():
+            place.last = None

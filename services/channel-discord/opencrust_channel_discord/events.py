@@ -23,6 +23,10 @@ APPROVE, DENY = "approve:", "deny:"
 Json = Mapping[str, Any]
 
 
+class MalformedEvent(Exception):
+    """An event that does not hold what Discord promises. The text names the field, never its value."""
+
+
 @dataclass(frozen=True, slots=True)
 class Me:
     """Who we are on Discord."""
@@ -33,10 +37,17 @@ class Me:
 
 
 def message_event(data: Json, me: Me, *, is_group: bool, backfill: bool = False) -> InEvent | None:
-    """What somebody wrote; None for what no person wrote to be read (bots, system messages, nothing at all)."""
+    """What somebody wrote; None for what no person wrote to be read (bots, system messages, nothing at all).
+
+    Raises:
+        MalformedEvent: it does not say which message it is, where it was written, or by whom.
+    """
     author = _mapping(data.get("author"))
     message, channel, user = _id(data.get("id")), _id(data.get("channel_id")), _id(author.get("id"))
-    if not message or not channel or not user or user == me.id:
+    for field, value in (("id", message), ("channel_id", channel), ("author", user)):
+        if not value:
+            raise MalformedEvent(field)
+    if user == me.id:
         return None
     if author.get("bot") or data.get("webhook_id") or data.get("type", 0) not in _READ_TYPES:
         return None
@@ -65,7 +76,11 @@ def message_event(data: Json, me: Me, *, is_group: bool, backfill: bool = False)
 
 
 def interaction_event(data: Json, me: Me) -> InEvent | None:
-    """A slash command or a button as the text that it means; None for any other interaction."""
+    """A slash command or a button as the text that it means; None for any other interaction.
+
+    Raises:
+        MalformedEvent: it does not say which it is, where it was used, or by whom.
+    """
     number, channel = _id(data.get("id")), _id(data.get("channel_id")) or _id(_mapping(data.get("channel")).get("id"))
     member = _mapping(data.get("member"))
     user = _mapping(member.get("user")) or _mapping(data.get("user"))
@@ -75,8 +90,11 @@ def interaction_event(data: Json, me: Me) -> InEvent | None:
         text = _command(inner)
     elif data.get("type") == _COMPONENT:
         text = pressed(str(inner.get("custom_id") or ""))
-    if not number or not channel or not _id(user.get("id")) or not text:
+    if not text:
         return None
+    for field, value in (("id", number), ("channel_id", channel), ("user", _id(user.get("id")))):
+        if not value:
+            raise MalformedEvent(field)
     return InEvent(
         id=f"interaction-{number}",
         account=me.id,

@@ -13,8 +13,10 @@ from typing import Final
 from opencrust.bus import BusError
 
 FLUSH_SECONDS: Final = 1.0
-MOST_MET: Final = 12
+MOST_MET: Final = 2_000
 """Places that are remembered by name, the latest first: those that nothing else would tell us of after a gap."""
+RANK_SECONDS: Final = 30.0
+"""A new place is kept before its first message is handed on; a new order of known ones after so long."""
 
 Read = Callable[[str], Awaitable[str | None]]
 Keep = Callable[[str, str], Awaitable[None]]
@@ -33,7 +35,8 @@ class Cursors:
         self._at: dict[str, str] = {}
         self._met: list[str] | None = None
         self._dirty: set[str] = set()
-        self._met_changed = False
+        self._ranked: float | None = None
+        """Since when the order of places is not kept, by the loop's clock."""
 
     async def get(self, place: str, begin: str) -> str:
         """Where reading goes on. A place that has no cursor gets ``begin``. Raises BusError."""
@@ -52,24 +55,26 @@ class Cursors:
             self._dirty.add(place)
 
     async def met(self) -> list[str]:
-        """Places that were met, the latest first. Raises BusError."""
-        if self._met is None:
-            self._met = (await self._read("met") or "").split()
+        """Places that were met, by any replica, the latest first. Raises BusError."""
+        kept = (await self._read("met") or "").split()
+        ours = self._met or []
+        self._met = [*ours, *(place for place in kept if place not in set(ours))][:MOST_MET]
         return list(self._met)
 
     async def meet(self, place: str) -> None:
         """Remember a place by name; one that is new before its first message is handed on. Raises BusError."""
-        met = await self.met()
+        met = await self.met() if self._met is None else self._met
         if met[:1] == [place]:
             return
         self._met = [place, *(other for other in met if other != place)][:MOST_MET]
-        self._met_changed = True
         if place not in met:
             await self._flush_met()
+        elif self._ranked is None:
+            self._ranked = asyncio.get_running_loop().time()
 
     async def flush(self) -> None:
         """Keep what changed. Raises BusError."""
-        if self._met_changed:
+        if self._ranked is not None and asyncio.get_running_loop().time() - self._ranked > RANK_SECONDS:
             await self._flush_met()
         while self._dirty:
             place = self._dirty.pop()
@@ -87,8 +92,8 @@ class Cursors:
                 await self.flush()
 
     async def _flush_met(self) -> None:
-        await self._keep("met", " ".join(self._met or []))
-        self._met_changed = False
+        await self._keep("met", " ".join(await self.met()))  # other replicas meet others
+        self._ranked = None
 
 
 def later(one: str, other: str | None) -> bool:

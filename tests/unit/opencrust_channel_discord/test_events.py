@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from opencrust_channel_discord.events import Me, interaction_event, message_event, moment, readable
+from opencrust_channel_discord.events import MalformedEvent, Me, interaction_event, message_event, moment, readable
 
 ME = Me("1000", frozenset({"77"}))
 MESSAGE: dict[str, Any] = {
@@ -64,13 +64,19 @@ def test_named_by_role_or_reply(more: dict[str, Any]) -> None:
         {"webhook_id": "5"},
         {"type": 7},
         {"content": ""},
-        {"author": None},
-        {"id": None},
-        {"channel_id": True},
     ],
 )
 def test_what_nobody_wrote_to_be_read(more: dict[str, Any]) -> None:
     assert message_event(MESSAGE | more, ME, is_group=True) is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("author", None), ("author", {"id": None}), ("author", 7), ("id", None), ("channel_id", True)],
+)
+def test_what_does_not_say_who_wrote_where_is_malformed(field: str, value: object) -> None:
+    with pytest.raises(MalformedEvent, match=field):
+        message_event(MESSAGE | {field: value}, ME, is_group=True)
 
 
 def test_a_voice_note_is_named_so() -> None:
@@ -104,6 +110,13 @@ def test_interactions(data: dict[str, Any], text: str) -> None:
 @pytest.mark.parametrize("data", [{}, {"type": 3, "data": {"custom_id": "other"}}, {"type": 1}, {"type": 2, "data": 5}])
 def test_other_interactions_mean_nothing(data: dict[str, Any]) -> None:
     assert interaction_event({"id": "1", "channel_id": "2", "user": {"id": "3"}, **data}, ME) is None
+
+
+@pytest.mark.parametrize(("field", "value"), [("id", None), ("channel_id", []), ("user", None), ("user", {"id": {}})])
+def test_an_interaction_that_does_not_say_whose_it_is_is_malformed(field: str, value: object) -> None:
+    data = {"id": "1", "channel_id": "2", "user": {"id": "3"}, "type": 3, "data": {"custom_id": "deny:abc"}}
+    with pytest.raises(MalformedEvent, match=field):
+        interaction_event(data | {field: value}, ME)
 
 
 def test_a_name_inside_stays() -> None:

@@ -1,6 +1,7 @@
 import pytest
 
 from opencrust.bus import BusError
+from opencrust.channel import cursors as cursors_of
 from opencrust.channel.cursors import Cursors, later
 
 
@@ -36,15 +37,37 @@ async def test_a_cursor_only_grows_and_is_kept_later() -> None:
     assert await Cursors(kept.read, kept.keep).get("C1:17.000002", "5") == "9"
 
 
-async def test_a_new_place_is_remembered_at_once_and_twelve_of_them_are() -> None:
+async def test_a_new_place_is_remembered_at_once_and_hundreds_of_them_are() -> None:
     kept = Kept()
     cursors = Cursors(kept.read, kept.keep)
-    for number in range(20):
+    for number in range(cursors_of.MOST_MET + 20):
         await cursors.meet(f"D{number}")
-    await cursors.meet("D15")
-    await cursors.flush()
+        assert kept.values["met"].startswith(f"D{number}")
     found = await Cursors(kept.read, kept.keep).met()
-    assert (found[:3], len(found)) == (["D15", "D19", "D18"], 12)
+    assert (found[0], len(found), "D19" in found) == (f"D{cursors_of.MOST_MET + 19}", cursors_of.MOST_MET, False)
+
+
+async def test_a_new_order_is_kept_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Kept()
+    cursors = Cursors(kept.read, kept.keep)
+    await cursors.meet("D1")
+    await cursors.meet("D2")
+    await cursors.meet("D1")
+    await cursors.flush()
+    assert kept.values["met"] == "D2 D1"
+    monkeypatch.setattr(cursors_of, "RANK_SECONDS", 0.0)
+    await cursors.flush()
+    assert kept.values["met"] == "D1 D2"
+
+
+async def test_replicas_that_met_different_places_forget_none() -> None:
+    kept = Kept()
+    one, other = Cursors(kept.read, kept.keep), Cursors(kept.read, kept.keep)
+    await one.meet("D1")
+    await other.meet("D2")
+    await one.meet("D3")
+    assert sorted(kept.values["met"].split()) == ["D1", "D2", "D3"]
+    assert sorted(await other.met()) == ["D1", "D2", "D3"]
 
 
 @pytest.mark.parametrize(
