@@ -7,6 +7,8 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -170,8 +172,14 @@ def _answer(status: int, data: bytes, wait: str = "") -> Answer:
 
 
 def _seconds(wait: str) -> float:
-    """A ``Retry-After`` in seconds; its other form, a date, counts as none."""
-    return float(wait) if wait.isascii() and wait.isdigit() else 0.0
+    """A ``Retry-After`` in seconds: a number, or the date until which to wait (RFC 9110, section 10.2.3)."""
+    if wait.isascii() and wait.isdigit():
+        return float(wait[:9])
+    try:
+        until = parsedate_to_datetime(wait)
+    except ValueError:
+        return 0.0
+    return max(0.0, (until - datetime.now(UTC if until.tzinfo else None)).total_seconds())
 
 
 async def stoppable(work: Awaitable[Answer], stop: asyncio.Event) -> Answer | None:

@@ -1,5 +1,8 @@
 """What the Bot API's answers mean: sent, later, never, or unknown."""
 
+import time
+from email.utils import formatdate
+
 import pytest
 
 from opencrust.channel.adapter import Refused, Retry, Sent, Unknown
@@ -32,6 +35,17 @@ def test_telegrams_own_time_is_respected() -> None:
     result = send_result(_answer(429, body))
     assert isinstance(result, Retry)
     assert result.after == 3
+
+
+@pytest.mark.parametrize(("header", "expected"), [("7", 7), ("soon", 0), ("", 0), ("-3", 0), ("9" * 400, 999_999_999)])
+def test_the_front_may_say_how_long(header: str, expected: float) -> None:
+    assert _answer(429, b"<html>", header).retry_after == expected
+
+
+@pytest.mark.parametrize(("seconds", "usegmt", "least"), [(60, True, 50), (60, False, 50), (-60, True, 0)])
+def test_or_until_when(seconds: int, usegmt: bool, least: int) -> None:
+    header = formatdate(time.time() + seconds, usegmt=usegmt)
+    assert least <= _answer(429, b"<html>", header).retry_after <= max(seconds, 0)
 
 
 def test_no_answer_is_unknown_only_where_it_may_have_arrived() -> None:
