@@ -1,19 +1,12 @@
-"""What `opencrust channels add` asks, checks and says, by platform."""
+"""What `opencrust channels add` asks, checks (:mod:`.channel_who`) and says, by platform."""
 
-import http.client
-import json
 import re
-import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from opencrust.config import ChannelMode
-from opencrust_cli.errors import CommandError
-
-ANSWER_SECONDS = 15.0
-MAX_ANSWER = 1024 * 1024
+from opencrust_cli import channel_who
+from opencrust_cli.channel_who import Known
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,86 +34,15 @@ class Platform:
     asks: tuple[Asked, ...]
     before: str
     """How to get what is asked for."""
-    check: Callable[[Mapping[str, str], str], str]
+    check: Callable[[Mapping[str, str], str], Known]
     """Ask the platform, with the credentials and the base address, who the bot is. Raises CommandError."""
     after: str
-    """What to do next; ``{who}`` is what `check` said, ``{bare}`` without an @, ``{number}`` its last word."""
+    """What to do next; ``{who}`` and ``{place}`` are what `check` said."""
 
     def asked(self, mode: ChannelMode) -> tuple[Asked, ...]:
         """What is asked for where events come in this way."""
         return tuple(asked for asked in self.asks if asked.mode in (None, mode))
 
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """urllib would take the token along to wherever a redirect points."""
-
-    def redirect_request(self, *_: object) -> None:
-        return None
-
-
-def call(url: str, *, headers: Mapping[str, str] | None = None, data: bytes | None = None) -> dict[str, object]:
-    """One HTTP call that answers with a JSON object.
-
-    Raises:
-        CommandError: no answer, or none in JSON. It names no address: a token may stand in it.
-    """
-    request = urllib.request.Request(url, data=data, headers=dict(headers or {}))  # noqa: S310 - the scheme is checked
-    try:
-        with urllib.request.build_opener(_NoRedirects).open(request, timeout=ANSWER_SECONDS) as answer:
-            body = answer.read(MAX_ANSWER)
-    except urllib.error.HTTPError as error:
-        body = error.read(MAX_ANSWER)
-        error.close()
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        why = "its certificate is not trusted" if isinstance(reason, ssl.SSLError) else type(reason).__name__
-        raise CommandError(f"the platform gives no answer ({why}): is this machine online?") from None
-    try:
-        content = json.loads(body)
-    except ValueError:
-        content = None
-    if not isinstance(content, dict):
-        raise CommandError("what answers there is not the platform's interface: is --api-base right?")
-    return content
-
-
-def check_telegram(secrets: Mapping[str, str], base: str) -> str:
-    """getMe: the bot's name."""
-    answer = call(f"{base.rstrip('/')}/bot{secrets['token']}/getMe")
-    me = answer.get("result")
-    if answer.get("ok") is not True or not isinstance(me, dict):
-        raise CommandError("Telegram does not know this token: copy it again from @BotFather")
-    return f"@{me.get('username')}"
-
-
-def check_discord(secrets: Mapping[str, str], base: str) -> str:
-    """GET /users/@me: the bot's name and its application's id."""
-    me = call(f"{base.rstrip('/')}/users/@me", headers={"Authorization": f"Bot {secrets['token']}", **_AS_BOT})
-    if not isinstance(me.get("id"), str):
-        raise CommandError("Discord does not know this token: reset it on your application's page 'Bot' and copy it")
-    return f"{me.get('username')}, application {me['id']}"
-
-
-def check_slack(secrets: Mapping[str, str], base: str) -> str:
-    """auth.test with the bot token, apps.connections.open with the app token: the bot's name and its workspace's."""
-    base = base if base.endswith("/") else f"{base}/"
-    me = _slack(f"{base}auth.test", secrets["bot_token"])
-    if me.get("ok") is not True:
-        raise CommandError("Slack does not know the bot token: copy it again from the page 'OAuth & Permissions'")
-    if "app_token" in secrets and _slack(f"{base}apps.connections.open", secrets["app_token"]).get("ok") is not True:
-        raise CommandError(
-            "Slack does not take the app token: switch on 'Socket Mode', and make a token with the scope "
-            "connections:write on the page 'Basic Information'"
-        )
-    return f"{me.get('user')} in {me.get('team')}"
-
-
-def _slack(url: str, token: str) -> dict[str, object]:
-    return call(url, headers={"Authorization": f"Bearer {token}"}, data=b"")
-
-
-_AS_BOT = {"User-Agent": "DiscordBot (https://opencrust.org, 1)"}
-"""Discord's front refuses callers that do not say what they are."""
 
 PLATFORMS = {
     platform.name: platform
@@ -138,9 +60,9 @@ PLATFORMS = {
                 ),
             ),
             before="In Telegram, write /newbot to @BotFather, choose a name, and copy the token that it answers with.",
-            check=check_telegram,
+            check=channel_who.telegram,
             after=(
-                "Now open https://t.me/{bare} and write to it. It answers a stranger with a code. Let yourself in:\n"
+                "Now open {place} and write to it. It answers a stranger with a code. Let yourself in:\n"
                 "  opencrust pair list\n"
                 "  opencrust pair approve CODE --role operator\n"
                 "For groups: add {who} to the group, and set the channel's policy with `opencrust pair policy`."
@@ -162,10 +84,10 @@ PLATFORMS = {
                 "At https://discord.com/developers/applications make an application. On its page 'Bot' press 'Reset "
                 "Token' and copy it; below, switch on 'Message Content Intent'."
             ),
-            check=check_discord,
+            check=channel_who.discord,
             after=(
                 "Now let it onto your server:\n"
-                "  https://discord.com/oauth2/authorize?client_id={number}&scope=bot+applications.commands"
+                "  https://discord.com/oauth2/authorize?client_id={place}&scope=bot+applications.commands"
                 "&permissions=277025508416\n"
                 "and write to it in private. It answers a stranger with a code. Let yourself in:\n"
                 "  opencrust pair list\n"
@@ -198,7 +120,7 @@ PLATFORMS = {
                 "bot token (xoxb-) is on its page 'OAuth & Permissions', the app token (xapp-, with connections:write) "
                 "and the signing secret are on 'Basic Information'."
             ),
-            check=check_slack,
+            check=channel_who.slack,
             after=(
                 "Now open it below 'Apps' in Slack and write to it. It answers a stranger with a code. Let "
                 "yourself in:\n"

@@ -18,6 +18,7 @@ from opencrust.contracts.base import explain
 from opencrust_cli import channel_policy, running, vault
 from opencrust_cli.bus import with_bus
 from opencrust_cli.channel_platforms import PLATFORMS, Platform, fits
+from opencrust_cli.channel_who import Known
 from opencrust_cli.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, CommandError
 from opencrust_cli.home import Home
 from opencrust_cli.vault_access import perform
@@ -93,10 +94,10 @@ def _add(options: argparse.Namespace) -> int:
     asked = [asks for asks in wanted if asks.key not in references]
     settings = _settings(options, platform, references)
     secrets = _read_secrets(platform, [asks.key for asks in asked])
-    who = ""
+    known: Known | None = None
     if asked and not options.no_check and len(asked) == len(wanted):
-        who = platform.check(secrets, settings.api_base or platform.api_base)
-        print(f"{platform.title} knows it: {who}.")
+        known = platform.check(secrets, settings.api_base or platform.api_base)
+        print("\n".join([f"{platform.title} knows it: {known.who}.", *known.hints]))
     for key, value in secrets.items():
         name = f"channel.{platform.name}.{key}"
         vault.store(home.path, name, value.encode())
@@ -105,8 +106,8 @@ def _add(options: argparse.Namespace) -> int:
     configuration.save(home.path)
     print(f"Channel {platform.name} is set; its credentials are in the vault.")
     _tell(home, configuration, platform.name)
-    if who:
-        print(platform.after.format(who=who, bare=who.lstrip("@"), number=who.rpartition(" ")[2]))
+    if known is not None:
+        print(platform.after.format(who=known.who, place=known.place))
     if running.find(home) is None:
         print("It starts with the next `opencrust up`.")
     return EXIT_OK

@@ -2,18 +2,16 @@
 
 import io
 import json
-import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
 
 from opencrust.bus.survey import Report
 from opencrust.config import ChannelMode, Configuration
-from opencrust_cli import channel_platforms, channels, vault
+from opencrust_cli import channel_who, channels, vault
 from opencrust_cli.channel_platforms import PLATFORMS, fits
-from opencrust_cli.errors import EXIT_USAGE, CommandError
+from opencrust_cli.errors import EXIT_USAGE
 from opencrust_cli.home import Home
 
 TOKEN = "123456789:AAExample-of-no-real-bot_0123456789"
@@ -32,11 +30,11 @@ def answers(monkeypatch: pytest.MonkeyPatch, answer: dict[str, object]) -> list[
     """The platform answers so; returns the addresses that were called."""
     called: list[str] = []
 
-    def call(url: str, **more: object) -> dict[str, object]:
+    def call(url: str, **more: object) -> channel_who.Answered:
         called.append(url)
-        return answer
+        return channel_who.Answered(200, answer, {})
 
-    monkeypatch.setattr(channel_platforms, "call", call)
+    monkeypatch.setattr(channel_who, "call", call)
     return called
 
 
@@ -157,24 +155,3 @@ def test_a_line_says_what_matters() -> None:
     assert "leader" in line
     assert "deaf (silent for 54 s)" in line
     assert "2 of unknown end" in line
-
-
-class Page(BaseHTTPRequestHandler):
-    """A web page where a platform should be."""
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(b"<html>")
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
-
-
-def test_an_answer_that_is_no_json_is_no_platform() -> None:
-    with HTTPServer(("127.0.0.1", 0), Page) as server:
-        answering = threading.Thread(target=server.handle_request)
-        answering.start()
-        with pytest.raises(CommandError, match="api-base"):
-            channel_platforms.call(f"http://127.0.0.1:{server.server_port}/")
-        answering.join()
