@@ -196,7 +196,8 @@ class Lab:
         """One call, as the agent makes it."""
         bounds = running.manifest.limits
         deadline = time.monotonic() + (seconds if seconds is not None else bounds.timeout_ms / 1000)
-        host = HostCalls(running.manifest, self.broker, store, self._log, deadline=deadline, reading=reading)
+        effects = ("read",) if reading else ("read", "write", "send")
+        host = HostCalls(running.manifest, self.broker, store, self._log, deadline=deadline, effects=effects)
         return await running.call(given, host, deadline)
 
     async def fault(self, running: Running, **more: Any) -> str:

@@ -44,6 +44,10 @@ def register(commands: Any) -> None:
     install = actions.add_parser("install", help="look at a plugin, and install it if you agree")
     install.add_argument("file", type=Path, metavar="FILE", help="a folder, a .zip or a .tar with a plugin.toml")
     install.add_argument("--yes", action="store_true", help="agree to what it asks for without being asked")
+    install.add_argument(
+        "--accept-new-signer", action="store_true", help="also if another key signed it than the installed version"
+    )
+    install.add_argument("--allow-downgrade", action="store_true", help="also if it is older than the installed one")
     install.add_argument("--json", action="store_true", help="for scripts; without --yes it only shows the question")
     install.set_defaults(run=_install)
 
@@ -87,7 +91,14 @@ def register(commands: Any) -> None:
 def _install(options: argparse.Namespace) -> int:
     package = plugins_package.read(options.file)
     digest = hashlib.sha256(package.component).hexdigest()
-    request = PluginRequest(manifest=package.manifest, signature=package.signature, wasm=digest, by=_me())
+    request = PluginRequest(
+        manifest=package.manifest,
+        signature=package.signature,
+        wasm=digest,
+        accept_new_signer=options.accept_new_signer,
+        allow_downgrade=options.allow_downgrade,
+        by=_me(),
+    )
 
     async def look(bus: Bus) -> PluginInspection:
         await Blobs(bus, "PLUGINS", subjects.plugin).put(package.component)
@@ -103,6 +114,11 @@ def _install(options: argparse.Namespace) -> int:
         return EXIT_OK
     if not options.json:
         print(question(inspection))
+    if inspection.new_signer and not options.accept_new_signer:
+        raise CommandError(
+            f"{inspection.name} {inspection.version} is not signed by the key that signed the installed version, so it "
+            "was not installed. Ask its author whether the key is another one now; if so, add --accept-new-signer"
+        )
     if not options.yes and not _agreed():
         print("Nothing was installed.")
         return EXIT_FAILED

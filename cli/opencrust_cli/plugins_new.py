@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from opencrust.contracts.plugins import RESERVED
 from opencrust_cli.errors import EXIT_USAGE, CommandError
 
 LANGUAGES = ("python", "javascript")
@@ -143,6 +144,8 @@ def create(where: Path, name: str, language: str) -> Path:
     """
     if not _NAME.fullmatch(name) or len(name) > 32:
         raise CommandError(f"{name!r}: small letters, digits and single dashes, at most 32", EXIT_USAGE)
+    if (first := name.partition("-")[0]) in RESERVED:
+        raise CommandError(f"{name!r}: names that begin with {first!r} are kept for OpenCrust's own tools", EXIT_USAGE)
     folder = where / name
     tool, build = _BUILDS[language]
     source, template = ("app.py", _PYTHON) if language == "python" else ("plugin.js", _JAVASCRIPT)

@@ -32,6 +32,8 @@ BACK = "(call $answer (i32.load (i32.const 128)) (i32.load (i32.const 132)) (i32
 HTTP = '[[http]]\nhost = "api.github.com"\nmethods = ["GET", "POST"]\npath_prefix = "/repos/"\n'
 WILD = '[[http]]\nhost = "*.example.com"\n'
 CREDENTIAL = '[[credentials]]\nhandle = "gh"\nkind = "bearer"\nhost = "api.github.com"\npath_prefix = "/repos/"\n'
+OTHER_PORT = '[[http]]\nhost = "api.github.com"\nport = 8443\npath_prefix = "/repos/"\n'
+OPEN = '[[http]]\nhost = "api.github.com"\npath_prefix = "/open/"\n'
 SECRET = "ghp_k3J9sdPq82LmXz47TvRw01"
 
 
@@ -419,22 +421,20 @@ async def test_row_40_names_that_speak_are_not_heard(lab: Lab) -> None:
         await lab.call(lab.load(named))
     assert "SYSTEM" not in str(caught.value)
     assert str(caught.value).isprintable()
-    said = json.dumps(
-        {
-            "tools": [
-                {
-                    "name": "echo",
-                    "description": EVIL,
-                    "parameters": {"type": "object", "properties": {EVIL: {"type": "string", "description": EVIL}}},
-                }
-            ]
-        }
-    )
-    tool = description.read(said, lab.manifest())[0]
+    tool = description.read(_described("text"), lab.manifest())[0]
     shown = tool.description + json.dumps(tool.parameters, ensure_ascii=False)
     assert "\x1b" not in shown
     assert "\u202e" not in shown
     assert "\n" not in tool.description
+    with pytest.raises(PluginRefused, match="an argument's name must be") as caught_:
+        description.read(_described(EVIL), lab.manifest())
+    assert str(caught_.value).isprintable()
+
+
+def _described(argument: str) -> str:
+    properties = {argument: {"type": "string", "description": EVIL}}
+    tool = {"name": "echo", "description": EVIL, "parameters": {"type": "object", "properties": properties}}
+    return json.dumps({"tools": [tool]})
 
 
 @pytest.mark.parametrize(
@@ -676,11 +676,14 @@ async def test_row_51_redirects_are_given_back() -> None:
     [
         {"url": "https://a.example.com/", "credential": "gh"},
         {"url": "https://api.github.com/repos/a", "credential": "other"},
+        {"url": "https://api.github.com:8443/repos/a", "credential": "gh"},
+        {"url": "https://api.github.com/open/a", "credential": "gh"},
     ],
 )
 async def test_row_53_a_credential_for_another_host(request_: dict[str, str]) -> None:
     outside = Outside()
-    done, said = await fetch(outside, **request_)
+    more = HTTP + WILD + CREDENTIAL + OTHER_PORT + OPEN
+    done, said = await fetch(outside, more, **request_)
     assert not done
     assert "credential" in said
     assert outside.asked == []
@@ -731,6 +734,9 @@ async def test_row_55_an_allowed_host_is_told_of_in_the_question_and_counted(lab
     assert "more than 10 requests" in said
     done, said = await fetch(outside, method="POST", url="https://api.github.com/repos/a", reading=True)
     assert (done, len(outside.asked)) == (False, 10)
+    for method in ("GET", "HEAD"):  # a query language in the body is no reading
+        done, said = await fetch(outside, method=method, url="https://api.github.com/repos/a", body="mutation {x}")
+        assert (done, len(outside.asked)) == (False, 10)
     big = await fetch(Outside(b"x" * 600_000), url="https://a.example.com/")
     assert big == (False, "the answer has more than 512 KiB")
 

@@ -22,11 +22,11 @@ _STRICTNESS = {Answer.ALLOW: 0, Answer.ASK: 1, Answer.DENY: 2}
 _KNOWN = (Trust.OWNER, Trust.USER)
 
 DEFAULT_RULES = (
-    Rule(then=Answer.ALLOW, roles=(Trust.GUEST, *_KNOWN), tools=("clock",), effects=("read",)),
+    Rule(then=Answer.ALLOW, roles=(Trust.GUEST, *_KNOWN), tools=("clock",), sources=("tool",), effects=("read",)),
     Rule(then=Answer.DENY, roles=(Trust.GUEST, Trust.UNKNOWN), why="guests may chat; tools are for people on the list"),
     # Groups: everybody there reads the answer, so what is the house's own stays in private conversations.
-    Rule(then=Answer.ALLOW, chat="group", tools=("web_*",), effects=("read",)),
-    Rule(then=Answer.ALLOW, chat="group", tools=("web_*",), effects=("egress",), tainted=False),
+    Rule(then=Answer.ALLOW, chat="group", tools=("web_*",), sources=("web",), effects=("read",)),
+    Rule(then=Answer.ALLOW, chat="group", tools=("web_*",), sources=("web",), effects=("egress",), tainted=False),
     Rule(
         then=Answer.ASK,
         chat="group",
@@ -116,5 +116,6 @@ def _matches(rule: Rule, spec: ToolSpec, here: Circumstances, kind: str) -> bool
         and (not rule.roles or here.trust in rule.roles)
         and (rule.chat == "any" or (rule.chat == "group") == here.is_group)
         and (not rule.tools or any(fnmatchcase(spec.name, pattern) for pattern in rule.tools))
+        and (not rule.sources or spec.source in rule.sources)
         and (not rule.effects or kind in rule.effects)
     )

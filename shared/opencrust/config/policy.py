@@ -11,6 +11,8 @@ Pattern = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_*?-]{1,64}$")]
 """A name with ``*`` and ``?``, as in a shell."""
 Kind = Literal["read", "write", "send", "spend", "exec", "egress"]
 """What a rule is about: an effect of the tool, or ``egress``: a connection to a host that the person did not name."""
+Source = Literal["tool", "web", "file", "plugin", "memory", "mail", "mcp"]
+"""Where a tool is from, as its spec says; a tool cannot choose it, as it can its name."""
 
 
 class Answer(StrEnum):
@@ -38,6 +40,8 @@ class Rule(BaseModel):
     """Of who asked: owner, user, guest, unknown."""
     chat: Literal["any", "private", "group"] = "any"
     tools: tuple[Pattern, ...] = ()
+    sources: tuple[Source, ...] = ()
+    """Of the tool: ``plugin`` for what somebody else wrote; ``tool``, ``web`` and ``file`` are our own."""
     effects: tuple[Kind, ...] = ()
     tainted: bool | None = None
 

@@ -13,6 +13,13 @@ from opencrust.contracts.base import Contract, Versioned
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 PluginName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=32)]
 PluginVersion = Annotated[str, StringConstraints(pattern=r"^(0|[1-9]\d{0,5})(\.(0|[1-9]\d{0,5})){2}$")]
+RESERVED = frozenset({
+    "agent", "approval", "approvals", "browser", "calendar", "clock", "code", "exec", "file", "files", "mail", "mcp",
+    "memory", "message", "opencrust", "person", "plugin", "plugins", "schedule", "secret", "send", "shell", "skill",
+    "skills", "system", "time", "vault", "web",
+})  # fmt: skip
+"""First words of tools of our own, there or to come. A plugin's tools begin with its name, and rules about tools go by
+patterns such as ``web_*``: so no plugin's name begins with one of these words."""
 Line = Annotated[str, StringConstraints(max_length=1000)]
 
 
@@ -79,6 +86,10 @@ class PluginRequest(Versioned):
     """For ``install``: of the question that the person saw (:attr:`PluginInspection.consent`)."""
     tool: Annotated[str, StringConstraints(max_length=64)] = ""
     arguments: dict[str, Any] = {}
+    accept_new_signer: bool = False
+    """For ``install``: also by another key than the installed version, or by none where that one was signed."""
+    allow_downgrade: bool = False
+    """For ``inspect`` and ``install``: also a lower version than the installed one."""
     by: Annotated[str, StringConstraints(max_length=255)] = ""
 
 
@@ -92,6 +103,8 @@ class PluginInspection(Contract):
     sentences: list[Line] = Field(max_length=100)
     changes: list[Line] = Field(default=[], max_length=100)
     """What is new against the installed version, the loud ones first."""
+    new_signer: bool = False
+    """Not signed by the key that signed the installed version: ``install`` wants ``accept_new_signer``."""
     consent: Sha256
 
 

@@ -14,8 +14,8 @@ from opencrust_agent.tools import Effect, ToolSpec
 MINE, NOT_MINE = Wish(granted=True), Wish(granted=False)
 
 
-def spec(name: str, *effects: Effect, egress: Any = "none") -> ToolSpec:
-    return ToolSpec(name, "", {"type": "object"}, frozenset(effects), egress=egress)
+def spec(name: str, *effects: Effect, egress: Any = "none", source: Any = "tool") -> ToolSpec:
+    return ToolSpec(name, "", {"type": "object"}, frozenset(effects), egress=egress, source=source)
 
 
 READ = spec("files_read", Effect.READ)
@@ -23,7 +23,7 @@ WRITE = spec("files_write", Effect.WRITE)
 SEND = spec("send_message", Effect.SEND)
 SPEND = spec("pay", Effect.SPEND)
 EXEC = spec("shell", Effect.EXEC)
-WEB = spec("web_fetch", Effect.READ, egress="public")
+WEB = spec("web_fetch", Effect.READ, egress="public", source="web")
 CLOCK = spec("clock", Effect.READ)
 ALLOW, ASK, DENY = Answer.ALLOW, Answer.ASK, Answer.DENY
 

@@ -78,6 +78,8 @@ def test_a_new_plugin_has_a_manifest_that_is_accepted(tmp_path: Path, language: 
         plugins_new.create(tmp_path, "my-first", language)
     with pytest.raises(CommandError, match="single dashes"):
         plugins_new.create(tmp_path, "My First", language)
+    with pytest.raises(CommandError, match="kept for OpenCrust's own"):
+        plugins_new.create(tmp_path, "web-search", language)
 
 
 def test_the_scaffold_has_the_interface_that_the_agent_has() -> None:

@@ -22,7 +22,7 @@ from opencrust_agent.egress.client import Egress, Fetched
 from opencrust_agent.egress.errors import EgressError, Refused
 from opencrust_agent.egress.headers import check_headers
 from opencrust_agent.egress.resolver import Resolver, SystemResolver
-from opencrust_agent.egress.rules import HostRule, matching
+from opencrust_agent.egress.rules import HostRule, below, matching
 from opencrust_agent.egress.url import Target, parse_url
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "Resolver",
     "SystemResolver",
     "Target",
+    "below",
     "check_headers",
     "matching",
     "parse_url",

@@ -9,7 +9,8 @@ OURS = frozenset({
     "host", "connection", "keep-alive", "content-length", "transfer-encoding", "te", "trailer", "upgrade", "expect",
     "via", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "authorization",
     "proxy-authorization", "proxy-connection", "cookie", "cookie2", "set-cookie", "accept-encoding", "origin",
-    "referer", "metadata", "x-aws-ec2-metadata-token", "metadata-flavor",
+    "referer", "metadata", "x-aws-ec2-metadata-token", "metadata-flavor", "x-http-method", "x-http-method-override",
+    "x-method-override", "x-original-url", "x-rewrite-url",
 })  # fmt: skip
 MAX_HEADERS = 32
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")

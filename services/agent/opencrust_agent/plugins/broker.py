@@ -17,7 +17,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from opencrust.contracts.base import explain
 from opencrust.credentials import CredentialError, Secret
 from opencrust.credentials.fingerprints import forms
-from opencrust_agent.egress import Egress, EgressError, Fetched, Refused, Target, check_headers, matching, parse_url
+from opencrust_agent.egress import (
+    Egress,
+    EgressError,
+    Fetched,
+    Refused,
+    Target,
+    below,
+    check_headers,
+    matching,
+    parse_url,
+)
 from opencrust_agent.plugins.limits import KiB
 from opencrust_agent.plugins.manifest import READING, CredentialRule, HttpRule, Manifest
 
@@ -75,6 +85,8 @@ class Broker:
             target = parse_url(request.url)
             rule = self._rule(manifest, request, target, reading)
             check_headers(request.headers)
+            if body is not None and request.method in READING:
+                raise Refused(f"a {request.method} has no body")
             if body is not None and len(body) > rule.max_request_kib * KiB:
                 raise Refused(f"the body has more than {rule.max_request_kib} KiB")
             self._scan(request, body)
@@ -103,7 +115,7 @@ class Broker:
     def _rule(manifest: Manifest, request: Request, target: Target, reading: bool) -> HttpRule:
         wanted = matching((rule.rule() for rule in manifest.http), request.method, target)
         if reading and request.method not in READING:
-            raise Refused("this tool may only read: GET and HEAD")
+            raise Refused("this tool may only read: GET and HEAD (its effects in plugin.toml have no `send`)")
         return next(rule for rule in manifest.http if rule.rule() == wanted)
 
     def _scan(self, request: Request, body: bytes | None) -> None:
@@ -156,8 +168,8 @@ def _credential(manifest: Manifest, request: Request, target: Target) -> Credent
     rule = next((rule for rule in manifest.credentials if rule.handle == request.credential), None)
     if rule is None:
         raise Refused("it names a credential that was not granted")
-    if rule.host != target.host or not target.path.startswith(rule.path_prefix):
-        raise Refused("the credential is for another host or path")
+    if (rule.host, rule.port) != (target.host, target.port) or not below(target.path, rule.path_prefix):
+        raise Refused("the credential is for another host, port or path")
     if rule.methods is not None and request.method not in rule.methods:
         raise Refused("the credential is for other methods")
     return rule

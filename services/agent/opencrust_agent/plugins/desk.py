@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable
 from opencrust.bus import Bus, BusError, Message, Subscription, subjects
 from opencrust.contracts import ContractError, decode, encode
 from opencrust.contracts.plugins import PluginGrant, PluginRecord, PluginRequest, PluginsReply
-from opencrust_agent.plugins import manifest, storage
+from opencrust_agent.plugins import manifest, storage, tools
 from opencrust_agent.plugins.errors import PluginError
+from opencrust_agent.plugins.limits import MAX_TOOLS_IN_ALL
 from opencrust_agent.plugins.plugins import Plugins
 from opencrust_agent.plugins.records import Conflict
 from opencrust_agent.tools import schema
@@ -28,7 +29,7 @@ _CALL_SECONDS = 60.0
 Operation = Callable[[PluginRequest, str], Awaitable[PluginsReply]]
 
 
-class _NotDone(Exception):
+class NotDone(Exception):
     """The text says why, and what to do."""
 
 
@@ -76,7 +77,7 @@ class PluginDesk:
         async with self._slots:
             try:
                 reply = await self._do(service, op, message.data)
-            except (ContractError, PluginError, Conflict, _NotDone) as error:
+            except (ContractError, PluginError, Conflict, NotDone) as error:
                 reply = PluginsReply(error=str(error)[:2000])
             except BusError as error:
                 log.warning("a request about plugins failed: %s", error)
@@ -93,9 +94,9 @@ class PluginDesk:
     async def _do(self, service: str, op: str, data: bytes) -> PluginsReply:
         operation = self._operations.get(op)
         if operation is None:
-            raise _NotDone(f"unknown operation {op!r}; there are {', '.join(self._operations)}")
+            raise NotDone(f"unknown operation {op!r}; there are {', '.join(self._operations)}")
         if service != "cli" and op not in _GATEWAY:
-            raise _NotDone(f"{op} is done at the keyboard: `opencrust plugins {op}`")
+            raise NotDone(f"{op} is done at the keyboard: `opencrust plugins {op}`")
         request = decode(PluginRequest, data) if data else PluginRequest()
         return await operation(request, f"{service}:{request.by}"[:255])
 
@@ -108,17 +109,19 @@ class PluginDesk:
         installed, revision = await self._of_manifest(request)
         found = await self._plugins.installer.inspect(request, installed)
         if request.consent != found.inspection.consent:
-            raise _NotDone("this is not what was agreed to: it changed since the question was shown. Install it again")
-        taken = {tool.spec.name for tool in self._plugins.tools()}
-        own = {tool.name for tool in installed.current.tools} if installed is not None else set()
-        names = {f"{found.manifest.name.replace('-', '_')}_{tool.name}" for tool in found.tools if tool.name not in own}
-        if installed is None and (clash := sorted(taken & names)):
-            raise _NotDone(f"another plugin has the tool {clash[0]} already: remove that first")
+            raise NotDone("this is not what was agreed to: it changed since the question was shown. Install it again")
+        if found.inspection.new_signer and not request.accept_new_signer:
+            raise NotDone(
+                f"{found.manifest.name} {found.manifest.version} is not signed by the key that signed the installed "
+                "version: it may be somebody else's. Ask its author; if the key is really another one now, add "
+                "--accept-new-signer"
+            )
         previous: list[PluginGrant] = []
         if installed is not None:
             previous = [installed.current, *installed.previous]
             previous = [grant for grant in previous if grant.consent != found.inspection.consent][:_KEPT]
         record = PluginRecord(name=found.manifest.name, current=found.grant(by), previous=previous)
+        check_names(record, self._plugins.records.now)
         if installed is None:  # what a plugin of this name once kept is not its: a removal may have ended half-way
             await storage.Store(self._bus, record.name, 1).clear()
         await self._plugins.records.write(record, revision)
@@ -132,12 +135,12 @@ class PluginDesk:
 
     async def _call(self, request: PluginRequest, by: str) -> PluginsReply:
         record, _ = await self._get(request.name)
-        tools = {tool.name: tool for tool in record.current.tools}
-        name = request.tool or (next(iter(tools)) if len(tools) == 1 else "")
-        if name not in tools:
-            raise _NotDone(f"name one of its tools, as in {record.name}.{next(iter(tools))}: {', '.join(tools)}")
-        if wrong := schema.faults(request.arguments, tools[name].parameters):
-            raise _NotDone("; ".join(wrong[:5]))
+        known = {tool.name: tool for tool in record.current.tools}
+        name = request.tool or (next(iter(known)) if len(known) == 1 else "")
+        if name not in known:
+            raise NotDone(f"name one of its tools, as in {record.name}.{next(iter(known))}: {', '.join(known)}")
+        if wrong := schema.faults(request.arguments, known[name].parameters):
+            raise NotDone("; ".join(wrong[:5]))
         done, text = await self._plugins.call(record.name, name, request.arguments, _CALL_SECONDS)
         return PluginsReply(text=text, failed=not done)
 
@@ -150,6 +153,8 @@ class PluginDesk:
     async def _switch(self, name: str, by: str, *, enabled: bool) -> PluginsReply:
         record, revision = await self._get(name)
         record = record.model_copy(update={"enabled": enabled, "reason": ""})
+        if enabled:
+            check_names(record, self._plugins.records.now)
         await self._plugins.records.write(record, revision)
         await self._audit("enable" if enabled else "disable", record, by)
         return PluginsReply(plugins=[_short(record)])
@@ -158,10 +163,11 @@ class PluginDesk:
         """To the version before, which a person agreed to once. The newer one is forgotten."""
         record, revision = await self._get(request.name)
         if not record.previous:
-            raise _NotDone(f"{record.name} {record.current.version} is the only version that was installed")
+            raise NotDone(f"{record.name} {record.current.version} is the only version that was installed")
         before = record
         grant, *older = record.previous
         record = PluginRecord(name=record.name, current=grant, previous=older)
+        check_names(record, self._plugins.records.now)
         await self._plugins.records.write(record, revision)
         self._plugins.log.add(record.name, "info", f"back to version {grant.version}, by {by}")
         await self._audit("rollback", record, by)
@@ -188,10 +194,10 @@ class PluginDesk:
         known = self._plugins.records.now
         if name not in known:
             there = f"; there are {', '.join(sorted(known))}" if known else "; none is installed"
-            raise _NotDone(f"there is no plugin {name!r}{there}")
+            raise NotDone(f"there is no plugin {name!r}{there}")
         record, revision = await self._plugins.records.look(name)
         if record is None:
-            raise _NotDone(f"there is no plugin {name!r} any more")
+            raise NotDone(f"there is no plugin {name!r} any more")
         return record, revision
 
     async def _purge(self, before: PluginRecord | None) -> None:
@@ -217,6 +223,26 @@ class PluginDesk:
             await self._bus.publish_stored(subjects.audit("agent"), json.dumps(entry).encode())
         except BusError as error:
             log.error("the %s of plugin %s is not in the audit: %s", what, record.name, error)
+
+
+def check_names(record: PluginRecord, there: dict[str, PluginRecord]) -> None:
+    """Before a record is written: its tools have names that no other plugin's tools have, enabled or not, and the
+    enabled ones' together are as many as every provider takes.
+
+    Raises:
+        NotDone: naming the plugin in the way.
+    """
+    others = [other for other in there.values() if other.name != record.name]
+    ours = {tools.tool_name(record.name, tool.name) for tool in record.current.tools}
+    for other in others:
+        for tool in other.current.tools:
+            if (name := tools.tool_name(other.name, tool.name)) in ours:
+                raise NotDone(f"the plugin {other.name} has the tool {name} already: remove that first")
+    count = len(ours) + sum(len(other.current.tools) for other in others if other.enabled)
+    if record.enabled and count > MAX_TOOLS_IN_ALL:
+        raise NotDone(
+            f"plugins may have at most {MAX_TOOLS_IN_ALL} tools together, and it would be {count}: disable one"
+        )
 
 
 def _short(record: PluginRecord) -> PluginRecord:

@@ -2,13 +2,14 @@
 
 import asyncio
 import time
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from opencrust.bus import BusError
 from opencrust_agent.plugins import limits, storage
 from opencrust_agent.plugins.broker import Broker
 from opencrust_agent.plugins.errors import PluginFault
-from opencrust_agent.plugins.manifest import Manifest
+from opencrust_agent.plugins.manifest import SENDING, Manifest
 
 
 class Sink(Protocol):
@@ -28,19 +29,20 @@ class HostCalls:
         sink: Sink,
         *,
         deadline: float,
-        reading: bool,
+        effects: Iterable[str],
     ) -> None:
         """Args:
         store: None: the manifest asks for none.
         deadline: of the call, by time.monotonic().
-        reading: the tool may only look things up.
+        effects: of the tool, as agreed to.
         """
         self._manifest = manifest
         self._broker = broker
         self._store = store
         self._sink = sink
         self._deadline = deadline
-        self._reading = reading
+        self._reading = SENDING.isdisjoint(effects)
+        self._keeps = "write" in effects
         self._calls = 0
         self._requests = 0
         self._lines = 0
@@ -52,9 +54,11 @@ class HostCalls:
             PluginFault: a worker that sends more than it can is not ours any more.
         """
         self._lines += 1
-        if self._lines > limits.LOG_LINES + 1 or not (isinstance(said, list) and len(said) == 2):
-            raise PluginFault("host-calls", "its process does not keep to the protocol")
-        self._sink(str(said[0]), str(said[1])[: limits.LOG_LINE])
+        match said:
+            case [str(level), str(text)] if self._lines <= limits.LOG_LINES + 1 and len(text) <= limits.LOG_LINE:
+                self._sink(level, text)
+            case _:
+                raise PluginFault("host-calls", "its process does not keep to the protocol")
 
     async def answer(self, name: Any, arguments: Any) -> dict[str, Any]:
         """The frame to answer with.
@@ -75,6 +79,8 @@ class HostCalls:
                 case "kv-set", [key, value]:
                     if self._store is None:
                         return {"error": "it was not granted a store"}
+                    if not self._keeps:
+                        return {"error": "this tool may only read (its effects in plugin.toml have no `write`)"}
                     await self._store.set(key, value)
                     return {"ok": ""}
         except storage.Refused as error:

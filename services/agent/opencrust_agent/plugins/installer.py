@@ -64,7 +64,8 @@ class Installer:
         wanted = manifest.read(request.manifest)
         if installed is not None and installed.name != wanted.name:
             raise PluginRefused("the record is of another plugin")
-        self._check_version(wanted, installed)
+        if not request.allow_downgrade:
+            self._check_version(wanted, installed)
         signer = signature.signer(request.manifest, request.signature)
         if signer and wanted.sha256 is None:
             raise PluginRefused(
@@ -81,8 +82,9 @@ class Installer:
             raise PluginRefused("what the component says of itself is not what plugin.toml names: describe_sha256")
         tools = description.read(said, wanted)
         self._assess(tools)
-        sentences = consent.sentences(wanted, tools, signer)
         current = None if installed is None else installed.current
+        known = current is not None and bool(signer) and current.signer == signer
+        sentences = consent.sentences(wanted, tools, signer, known=known)
         return Inspected(
             wanted,
             request.manifest,
@@ -97,6 +99,7 @@ class Installer:
                 installed="" if current is None else current.version,
                 sentences=sentences,
                 changes=[] if current is None else consent.changes(current, wanted.version, sentences, signer),
+                new_signer=current is not None and consent.new_signer(current, signer),
                 consent=consent.digest(request.wasm, manifest.digest(request.manifest), digest, signer),
             ),
         )
@@ -106,8 +109,8 @@ class Installer:
         if installed is not None and consent.older(wanted.version, installed.current.version):
             raise PluginRefused(
                 f"version {wanted.version} is older than the installed {installed.current.version}: an old version may "
-                f"have holes that are known. To go back, `opencrust plugins rollback {wanted.name}`; to start over, "
-                "remove it first"
+                f"have holes that are known. To go back, `opencrust plugins rollback {wanted.name}`; to install it all "
+                "the same, add --allow-downgrade"
             )
 
     async def _described(self, wanted: Manifest, wasm: str) -> str:
@@ -135,7 +138,7 @@ class Installer:
 
 def _words(schema: object) -> str:
     if isinstance(schema, dict):
-        return " ".join(_words(value) for value in schema.values())
+        return " ".join(f"{key.replace('_', ' ')} {_words(value)}" for key, value in schema.items())
     if isinstance(schema, list):
         return " ".join(_words(value) for value in schema)
     return schema if isinstance(schema, str) else ""

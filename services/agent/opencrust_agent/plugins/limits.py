@@ -13,6 +13,8 @@ MAX_MANIFEST = 32 * KiB
 MAX_DESCRIPTION = 64 * KiB
 """Bytes of what ``describe`` returns."""
 MAX_TOOLS = 16
+MAX_TOOLS_IN_ALL = 96
+"""Of all enabled plugins: providers refuse a request with more than 128 functions, our own included."""
 
 COMPILE_CPU = 60
 """Seconds of processor time. componentize-py's need 11 to 20; 200 kB of hostile code would take 32 and more."""

@@ -5,11 +5,11 @@ import re
 import tomllib
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from opencrust.contracts.base import explain
-from opencrust.contracts.plugins import PluginName, PluginVersion, Sha256
-from opencrust_agent.egress import HostRule
+from opencrust.contracts.plugins import RESERVED, PluginName, PluginVersion, Sha256
+from opencrust_agent.egress import HostRule, below
 from opencrust_agent.plugins.errors import PluginRefused
 from opencrust_agent.plugins.limits import MAX_COMPONENT, MAX_MANIFEST, Limits
 
@@ -19,6 +19,8 @@ _LOCAL = ("localhost", "local", "internal", "lan", "home", "intranet", "arpa")
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 READING = frozenset({"GET", "HEAD"})
+SENDING = frozenset({"send", "spend", "exec"})
+"""Effects of which a tool must have one to use other methods: what is posted has left the house."""
 PathPrefix = Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._~!$&'()*+,;=:@/-]*$", max_length=200)]
 ToolName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
 EffectName = Literal["read", "write", "send", "spend", "exec"]
@@ -58,6 +60,7 @@ class CredentialRule(BaseModel):
     header: Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")] | None = None
     """For ``header``: which."""
     host: Annotated[str, StringConstraints(max_length=253)]
+    port: Annotated[int, Field(ge=1, le=65535)] = 443
     path_prefix: PathPrefix = "/"
     methods: tuple[Method, ...] | None = None
     """None: all that the host's rule allows."""
@@ -112,27 +115,35 @@ class Manifest(BaseModel):
     kv: KvRule | None = None
     tools: dict[ToolName, ToolRule] = {}
 
+    @field_validator("name")
+    @classmethod
+    def _is_free(cls, name: str) -> str:
+        if (first := name.partition("-")[0]) in RESERVED:
+            raise ValueError(f"names that begin with {first!r} are kept for tools of OpenCrust itself")
+        return name
+
     @model_validator(mode="after")
     def _is_consistent(self) -> "Manifest":
         handles = [credential.handle for credential in self.credentials]
         if len(set(handles)) != len(handles):
             raise ValueError("credentials: two have the same handle")
         for credential in self.credentials:
-            rules = [rule for rule in self.http if rule.host == credential.host]
-            if not any(credential.path_prefix.startswith(rule.path_prefix) for rule in rules):
-                raise ValueError(f"credentials.{credential.handle}: no [[http]] rule has its host and path")
+            rules = [rule for rule in self.http if (rule.host, rule.port) == (credential.host, credential.port)]
+            if not any(below(credential.path_prefix, rule.path_prefix) for rule in rules):
+                raise ValueError(f"credentials.{credential.handle}: no [[http]] rule has its host, port and path")
         return self
 
     def effects(self, tool: str) -> tuple[str, ...]:
         """What a call of `tool` may do to the world: what the permissions allow, or the less that it asks for itself.
 
-        A tool of effect ``read`` alone is also held to it: its requests can be GET and HEAD only.
+        The host holds every tool to it: without ``write`` it keeps nothing in its store, without ``send`` (or
+        ``spend``, ``exec``) its requests can be GET and HEAD only.
         """
         named = self.tools.get(tool)
         if named is not None and named.effects is not None:
             return named.effects
         writes = any(not READING.issuperset(rule.methods) for rule in self.http)
-        return ("read", "send") if writes else ("read",)
+        return ("read", *(("write",) if self.kv is not None else ()), *(("send",) if writes else ()))
 
 
 def read(text: str) -> Manifest:

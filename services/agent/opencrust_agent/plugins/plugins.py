@@ -13,7 +13,7 @@ from opencrust.contracts.plugins import PluginRecord
 from opencrust.credentials import Credentials, Secret
 from opencrust_agent.assess import Assessor
 from opencrust_agent.egress import Egress
-from opencrust_agent.plugins import limits, manifest, storage
+from opencrust_agent.plugins import description, limits, manifest, storage
 from opencrust_agent.plugins.broker import PURPOSE, Broker, Leaks
 from opencrust_agent.plugins.cache import Cache
 from opencrust_agent.plugins.components import Components
@@ -136,8 +136,8 @@ class Plugins:
         def sink(level: str, text: str) -> None:
             self.log.add(record.name, level, text)
 
-        reading = set(wanted.effects(tool)) == {"read"}
-        host = HostCalls(wanted, self._broker, store, sink, deadline=deadline, reading=reading)
+        effects = next((known.effects for known in record.current.tools if known.name == tool), ["read"])
+        host = HostCalls(wanted, self._broker, store, sink, deadline=deadline, effects=effects)
         return await running.call(input_json(tool, arguments), host, deadline)
 
     async def _disable(self, record: PluginRecord, reason: str) -> None:
@@ -180,6 +180,9 @@ class Plugins:
     def _of(self, record: PluginRecord) -> list[PluginsTool]:
         try:
             wanted = manifest.read(record.current.manifest)
+            for tool in record.current.tools:  # installed by a version of ours that knew less
+                if description.parameters(tool.parameters, tool.name) != tool.parameters:
+                    raise PluginRefused(f"tool {tool.name}: its parameters are no longer accepted; install it again")
             return [PluginsTool(record, wanted, tool, self.call) for tool in record.current.tools]
         except (PluginRefused, ValueError) as error:
             log.error("plugin %s does not run, its record does not hold any more: %s", record.name, error)

@@ -76,3 +76,34 @@ def test_headers_that_carry_authority_or_break_the_request(headers: dict[str, st
 
 def test_other_headers_pass() -> None:
     check_headers({"Accept": "application/json", "X-Api-Version": "2022-11-28", "Content-Type": "application/json"})
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1evil", "/v1.evil/x", "/v1%2fx", "/v1/..;/admin", "/v1/..;x=1/admin", "/v1/.;/x", "/v1/..%3b/admin",
+        "/v1/%2e%2e/admin", "/v1/%2E./admin", "/v1/%252e%252e/admin", "/v1/%c0%ae%c0%ae/admin", "/v1/%5c..%5cadmin",
+        "/v1/%u002e%u002e/x", "/v1/%2", "/v1/%zz", "/v1/.%09./x", "/v1/%ef%bc%8e%ef%bc%8e/x", "/v1/x%00.png",
+        "/v1/a%ef%bc%8f..%ef%bc%8fb", "/v1//x", "/v1/.", "/v1/%0d%0aX: y",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("prefix", ["/v1", "/v1/"])
+def test_a_path_that_some_server_reads_otherwise_is_refused(path: str, prefix: str) -> None:
+    rule = HostRule("api.example.com", path=prefix)
+    with pytest.raises(Refused):
+        matching([rule], "GET", parse_url(f"https://api.example.com{path}"))
+
+
+@pytest.mark.parametrize(
+    ("prefix", "path"),
+    [("/v1", "/v1"), ("/v1", "/v1/x"), ("/v1/", "/v1/x;y=1"), ("/", "/x"), ("/v1", "/v1/%C3%A4%20b"), ("/v1/", "/v1/")],
+)
+def test_a_path_below_the_prefix_passes(prefix: str, path: str) -> None:
+    rule = HostRule("api.example.com", path=prefix)
+    assert matching([rule], "GET", parse_url(f"https://api.example.com{path}")) == rule
+
+
+@pytest.mark.parametrize("name", ["X-HTTP-Method-Override", "x-http-method", "X-Method-Override"])
+def test_no_header_makes_another_method_of_it(name: str) -> None:
+    with pytest.raises(Refused, match="cannot be set"):
+        check_headers({name: "DELETE"})

@@ -29,7 +29,7 @@ HTTP = '[[http]]\nhost = "api.example.com"\nmethods = ["GET", "POST"]\npath_pref
         ),
         (
             manifest(more=HTTP + '[[credentials]]\nhandle = "x"\nkind = "bearer"\nhost = "api.example.com"\n'),
-            "no [[http]] rule has its host and path",
+            "no [[http]] rule has its host, port and path",
         ),
         ("x = [", "not TOML"),
         ("a" * 40_000, "more than 32 KiB"),
@@ -47,3 +47,21 @@ def test_effects_follow_from_the_permissions_and_can_only_be_narrowed_by_name() 
     writing = read(manifest(more=HTTP + '[tools.look]\neffects = ["read"]\n'))
     assert writing.effects("any") == ("read", "send")
     assert writing.effects("look") == ("read",)
+    assert read(manifest(more="[kv]\nmax_kib = 4\n")).effects("any") == ("read", "write")
+
+
+@pytest.mark.parametrize(("more", "fits"), [("", False), ("port = 8443\n", True)])
+def test_a_credential_belongs_to_a_port(more: str, fits: bool) -> None:
+    http = '[[http]]\nhost = "api.example.com"\nport = 8443\n'
+    text = manifest(more=f'{http}[[credentials]]\nhandle = "x"\nkind = "bearer"\nhost = "api.example.com"\n{more}')
+    if fits:
+        assert read(text).credentials[0].port == 8443
+    else:
+        with pytest.raises(PluginRefused, match="port"):
+            read(text)
+
+
+def test_a_credential_of_v1_is_not_for_a_host_of_v10() -> None:
+    text = '[[http]]\nhost = "a.example.com"\npath_prefix = "/v1"\n[[credentials]]\nhandle = "x"\nkind = "bearer"\n'
+    with pytest.raises(PluginRefused, match="path"):
+        read(manifest(more=text + 'host = "a.example.com"\npath_prefix = "/v10"\n'))
