@@ -142,10 +142,11 @@ install_packages() {
         fail 1 "the build tool could not be installed."
     # Built from a copy: a build writes into its tree, and this one may be read-only or somebody else's.
     mkdir "$work/tree"
-    (cd "$source" && tar -cf - --exclude build --exclude '*.egg-info' --exclude __pycache__ shared services cli) |
+    (cd "$source" &&
+        tar -cf - --exclude build --exclude '*.egg-info' --exclude __pycache__ shared services cli sims) |
         tar -xf - -C "$work/tree"
     set --
-    for project in "$work"/tree/shared "$work"/tree/services/* "$work"/tree/cli; do
+    for project in "$work"/tree/shared "$work"/tree/services/* "$work"/tree/cli "$work"/tree/sims; do
         [ -f "$project/pyproject.toml" ] && set -- "$@" "$project"
     done
     if [ "$installer" = uv ]; then set -- --reinstall "$@"; else set -- --force-reinstall "$@"; fi

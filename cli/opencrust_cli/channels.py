@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import getpass
+import importlib
 import json
 import signal
 import sys
@@ -15,7 +16,7 @@ from opencrust.bus import Bus
 from opencrust.bus.survey import Report, survey
 from opencrust.config import ChannelMode, ChannelSettings, ConfigError, Configuration, Webhook
 from opencrust.contracts.base import explain
-from opencrust_cli import channel_policy, running, vault
+from opencrust_cli import channel_policy, demo_channels, running, vault
 from opencrust_cli.bus import with_bus
 from opencrust_cli.channel_platforms import PLATFORMS, Platform, fits
 from opencrust_cli.channel_who import Known
@@ -39,6 +40,10 @@ examples:
 TEST = """\
 Ask a channel's running service whether its link to the platform stands. Exit code 0 if it does, 1 with the reason if
 not."""
+SIMULATE = """\
+Run a simulated platform on this machine until it is interrupted. It prints its address: open it in a browser to play
+the people who write to your bot, and give it to `opencrust channels add NAME --api-base ADDRESS`, with the token that
+it prints, to let your OpenCrust talk to it. `opencrust up --demo-channels` does all of that for all of them."""
 IN_FORCE_SECONDS = 20.0
 LINK_SECONDS = 15.0
 PAUSE = 0.2
@@ -73,6 +78,12 @@ def register(commands: Any) -> None:
     status = actions.add_parser("status", help="how the running ones are, replica by replica")
     status.add_argument("--json", action="store_true", help='{"channels": [{"name", "replicas": [{"instance", …}]}]}')
     status.set_defaults(run=_status)
+    simulate = actions.add_parser(
+        "simulate", help="a simulated platform, to try one", description=SIMULATE, formatter_class=form
+    )
+    simulate.add_argument("name", choices=sorted(demo_channels.DEMOS), help="the platform")
+    simulate.add_argument("--port", type=int, metavar="N", help="on 127.0.0.1")
+    simulate.set_defaults(run=_simulate)
     policy = actions.add_parser(
         "policy", help=channel_policy.HELP, description=channel_policy.POLICY, formatter_class=form
     )
@@ -206,6 +217,13 @@ def _tell(home: Home, configuration: Configuration, name: str) -> None:
 
 
 # -- looking
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    demo_channels.require()
+    arguments = [options.name, *(["--port", str(options.port)] if options.port is not None else [])]
+    code: int = importlib.import_module("opencrust_sim.__main__").main(arguments)
+    return code
 
 
 def _list(options: argparse.Namespace) -> int:

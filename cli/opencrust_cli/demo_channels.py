@@ -1,37 +1,48 @@
-"""``opencrust up --demo-channels``: a channel to try, against a simulator in its platform's place.
+"""``opencrust up --demo-channels``: channels to try, each against a simulator in its platform's place.
 
-The simulators are the tests' own (``tests/simulators`` of the sources), so a checkout is needed. What is configured for
-the demo is marked as such, and taken out again by the next `opencrust up` without it.
+The simulators are the package ``opencrust_sim``, which install.sh installs with the rest. What is configured for the
+demo is marked as such, and taken out again by the next `opencrust up` without it.
 """
 
-from pathlib import Path
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
 
-import opencrust_cli
 from opencrust.config import ChannelSettings, Configuration
 from opencrust_cli import vault
 from opencrust_cli.errors import CommandError
 from opencrust_cli.home import Home
 
-PORTS = {"telegram": 8901}
-"""Simulated channels, and where their simulators listen on 127.0.0.1."""
-TOKENS = {"telegram": "987654321:simulated-token-of-no-real-bot-0123456"}
-"""What they know as the bot's token. No secrets: they stand in the simulators' sources."""
-MARK = "demo"
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """A simulated channel."""
+
+    port: int
+    """Where its simulator listens on 127.0.0.1."""
+    path: str
+    """Of its API there."""
+    tokens: Mapping[str, str]
+    """What it knows as the bot's credentials. No secrets: they stand in the simulators' sources."""
 
 
-def simulators() -> Path:
-    """The folder that holds the package ``simulators``.
+DEMOS: Final = {
+    "telegram": Demo(8901, "", {"token": "987654321:simulated-token-of-no-real-bot-0123456"}),
+    "discord": Demo(8911, "/api/v10", {"token": "simulated-token"}),
+    "slack": Demo(8912, "/api/", {"bot_token": "xoxb-simulated", "app_token": "xapp-simulated"}),
+}
+MARK: Final = "demo"
+
+
+def require() -> None:
+    """See that the simulators are there.
 
     Raises:
-        CommandError: this is no checkout of the sources.
+        CommandError: they are not installed.
     """
-    folder = Path(opencrust_cli.__file__).parents[2] / "tests"
-    if not (folder / "simulators" / "telegram.py").is_file():
-        raise CommandError(
-            "--demo-channels needs the simulators, which are not installed: run it from a checkout of the sources, "
-            "with its tests/ folder"
-        )
-    return folder
+    if importlib.util.find_spec("opencrust_sim") is None:
+        raise CommandError("the simulators are not installed: run ./install.sh again")
 
 
 def configure(home: Home) -> None:
@@ -41,19 +52,20 @@ def configure(home: Home) -> None:
         CommandError: one is configured for its real platform.
     """
     configuration = Configuration.load(home.path)
-    for name, port in PORTS.items():
+    for name, demo in DEMOS.items():
         existing = configuration.channel(name)
         if existing is not None and not existing.options.get(MARK):
             raise CommandError(
                 f"{name} is configured for its real platform: `opencrust channels remove {name}` first, or use another "
                 "OPENCRUST_HOME for the demo"
             )
-        credential = f"channel.{name}.demo_token"
-        vault.store(home.path, credential, TOKENS[name].encode())
+        names = {key: f"channel.{name}.demo_{key}" for key in demo.tokens}
+        for key, token in demo.tokens.items():
+            vault.store(home.path, names[key], token.encode())
         settings = ChannelSettings(
             name=name,
-            api_base=f"http://127.0.0.1:{port}",
-            credentials={"token": f"vault:{credential}"},
+            api_base=f"http://127.0.0.1:{demo.port}{demo.path}",
+            credentials={key: f"vault:{credential}" for key, credential in names.items()},
             options={MARK: True},
         )
         configuration = configuration.with_channel(settings)
@@ -72,7 +84,5 @@ def forget(home: Home) -> None:
 
 def told() -> str:
     """What to tell the person once it runs."""
-    return "\n".join(
-        f"{name.capitalize()} is simulated: play the people who write to your bot on http://127.0.0.1:{port}/"
-        for name, port in PORTS.items()
-    )
+    pages = "\n".join(f"  {name.capitalize()}: http://127.0.0.1:{demo.port}/" for name, demo in DEMOS.items())
+    return f"These are simulated; play the people who write to your bot there:\n{pages}"

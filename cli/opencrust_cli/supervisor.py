@@ -445,15 +445,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--no-fork", action="store_true")
-    parser.add_argument("--simulators", type=Path, help="folder of the simulators of a demo")
+    parser.add_argument("--simulators", action="store_true", help="also the simulators of a demo")
     parser.add_argument("--quiet", action="store_true", help="nothing on the terminal, and no login link")
     options = parser.parse_args(arguments)
     home = Home(options.home)
     try:
         # Held until the process ends.
         lock = Lock(home)
-        if options.simulators is not None:
-            sys.path.append(str(options.simulators))
         stack = Stack(
             home,
             options.port,

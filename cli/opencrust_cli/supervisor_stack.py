@@ -1,6 +1,5 @@
 """The embedded stack as a table: which programs there are, what each may touch, and in which order they end."""
 
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from pathlib import Path
 
 from opencrust.config import PLATFORMS, Configuration
 from opencrust.nats_binary import find_nats_server
-from opencrust_cli.demo_channels import PORTS
+from opencrust_cli.demo_channels import DEMOS
 from opencrust_cli.errors import CommandError
 from opencrust_cli.home import Home
 from opencrust_cli.supervisor_child import is_installed
@@ -56,7 +55,7 @@ class Stack:
         gateway_port, bus_port: on 127.0.0.1.
         otlp_endpoint: base URL of an OTLP/HTTP receiver for all services, or None.
         environment: the supervisor's own, which is clean already.
-        simulators: the folder with the simulators of a demo, or None.
+        simulators: also the simulators of a demo.
     """
 
     home: Home
@@ -64,7 +63,7 @@ class Stack:
     bus_port: int
     otlp_endpoint: str | None
     environment: Mapping[str, str]
-    simulators: Path | None = None
+    simulators: bool = False
 
     @property
     def bus_url(self) -> str:
@@ -133,22 +132,21 @@ class Stack:
 
     def demo(self) -> list[Program]:
         """The simulators that stand in for platforms in a demo."""
-        if self.simulators is None:
+        if not self.simulators:
             return []
-        path = os.pathsep.join([*filter(None, [self.environment.get("PYTHONPATH")]), str(self.simulators)])
         state = self.home.state("cli")
         return [
             Program(
                 name=f"{SIMULATED}{name}",
-                what=Tool("simulators.__main__", (name, "--port", str(port))),
+                what=Tool("opencrust_sim.__main__", (name, "--port", str(demo.port))),
                 home=self.home.path,
                 directory=state,
-                environment={**self._common(state), "PYTHONPATH": path},
-                read=(self.simulators,),
+                environment=self._common(state),
+                read=(),
                 write=(state,),
                 ready_line="is simulated on",
             )
-            for name, port in PORTS.items()
+            for name, demo in DEMOS.items()
         ]
 
     def prepare(self) -> Program:

@@ -53,7 +53,7 @@ def register(commands: Any) -> None:
         "--no-fork", action="store_true", help="a fresh Python for each service: slower to start, and more memory"
     )
     up.add_argument(
-        "--demo-channels", action="store_true", help="also a simulated Telegram, to try a channel without an account"
+        "--demo-channels", action="store_true", help="also simulated channels, to try them without an account"
     )
     up.add_argument(
         "--unattended", action="store_true", help="for systemd and launchd: stay in the foreground, print no login link"
@@ -79,10 +79,11 @@ def _up(options: argparse.Namespace) -> int:
     if options.no_fork or not sys.platform.startswith("linux"):
         argv.append("--no-fork")
     if options.demo_channels:
-        argv += ["--simulators", str(demo_channels.simulators())]
-        for port in demo_channels.PORTS.values():
-            if not is_free(port):
-                raise CommandError(f"port {port} on 127.0.0.1, where the simulator would listen, is taken")
+        demo_channels.require()
+        argv.append("--simulators")
+        for demo in demo_channels.DEMOS.values():
+            if not is_free(demo.port):
+                raise CommandError(f"port {demo.port} on 127.0.0.1, where a simulator would listen, is taken")
         try:
             demo_channels.configure(home)
         except ConfigError as error:

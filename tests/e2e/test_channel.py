@@ -1,17 +1,19 @@
-"""A person adds Telegram to a running OpenCrust, is let in, chats, replaces the token, and removes it again."""
+"""A person adds Telegram to a running OpenCrust, is let in, chats, replaces the token, and removes it again; and tries
+all channels without an account."""
 
 import asyncio
 import json
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 
 from channels import until
 from house import House
-from opencrust_cli.demo_channels import PORTS
-from simulators.telegram import TOKEN, TelegramSimulator
+from opencrust_cli.demo_channels import DEMOS
+from opencrust_sim import discord, slack
+from opencrust_sim.telegram import TOKEN, TelegramSimulator
 
 MIB = 1024
 
@@ -71,24 +73,43 @@ async def test_telegram_from_the_token_to_the_last_answer(tmp_path: Path) -> Non
             assert TOKEN not in logs
 
 
-async def test_a_channel_can_be_tried_without_an_account(tmp_path: Path) -> None:
-    url = f"http://127.0.0.1:{PORTS['telegram']}"
+WRITES = {
+    "telegram": {"chat": 1, "user": 1, "text": "hello"},
+    "discord": {"channel": discord.DIRECT, "text": "hello"},
+    "slack": {"channel": slack.DIRECT, "text": "hello"},
+}
+
+
+async def test_all_channels_can_be_tried_without_an_account(tmp_path: Path) -> None:
     with House(tmp_path / "home", "--demo-channels") as house:
         async with aiohttp.ClientSession() as session:
+            for name, demo in DEMOS.items():
+                url = f"http://127.0.0.1:{demo.port}"
 
-            async def get(path: str) -> Any:
-                async with session.get(url + path) as answer:
-                    return await answer.json()
+                async def answers(url: str = url, name: str = name) -> int:
+                    path = "messages" if name == "telegram" else "chat"
+                    async with session.get(f"{url}/_sim/{path}") as answer:
+                        found = await answer.json()
+                    said = found.get("messages") or [line for line in found.get("lines", []) if line["who"] == "crust"]
+                    return len(said)
 
-            async with session.get(url) as page:
-                assert "Simulated Telegram" in await page.text()
-            async with session.post(f"{url}/_sim/say", data=b'{"chat": 1, "user": 1, "text": "hello"}') as answer:
-                assert answer.status == 200
+                async with session.get(url) as page:
+                    assert "You play the people who write to the bot" in await page.text()
+                async with session.post(f"{url}/_sim/say", json=WRITES[name]) as answer:
+                    assert answer.status == 200
+                async with session.post(
+                    f"{url}/_sim/say", json=WRITES[name], headers={"Origin": "https://else.where"}
+                ) as answer:
+                    assert answer.status == 403, "a page of somebody else's plays nobody here"
 
-            async def answered() -> bool:
-                return bool((await get("/_sim/messages"))["messages"])
+                async def answered(answers: Callable[[], Awaitable[int]] = answers) -> bool:
+                    return await answers() == 1
 
-            await until(answered, 15)
+                await until(answered, 20)
+            requests = json.loads(await asyncio.to_thread(house.run, "pair", "list", "--json"))["requests"]
+            assert len(requests) == 3
+        status = json.loads(await asyncio.to_thread(house.run, "channels", "status", "--json"))
+        assert {channel["name"] for channel in status["channels"]} == set(DEMOS)
         await asyncio.to_thread(house.run, "down")
         await asyncio.to_thread(house.up_plainly)
         assert json.loads(await asyncio.to_thread(house.run, "channels", "list", "--json")) == {"channels": []}

@@ -18,7 +18,7 @@ import aiohttp
 import pytest
 
 from composed import Compose, kill
-from simulators.telegram import TOKEN
+from opencrust_sim.telegram import TOKEN
 
 CONFIGURATION = {
     "providers": [{"name": "simulator", "kind": "openai", "model": "echo", "base_url": "http://simulators:8900/v1"}]

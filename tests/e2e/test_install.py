@@ -6,9 +6,11 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ import pytest
 from harness import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-TREE = ("install.sh", "requirements", "shared", "services", "cli")
+TREE = ("install.sh", "requirements", "shared", "services", "cli", "sims")
 
 
 def run(
@@ -84,7 +86,7 @@ def test_the_source_tree_is_left_as_it_was() -> None:
 
 def test_every_service_is_installed_as_a_package_with_its_data(home: Path) -> None:
     site = next((home / "env" / "lib").glob("python3*/site-packages"))
-    for package in sorted((ROOT / "services").glob("*/opencrust_*")):
+    for package in [*sorted((ROOT / "services").glob("*/opencrust_*")), ROOT / "sims" / "opencrust_sim"]:
         if not any(package.glob("*.py")):
             continue
         installed = site / package.name
@@ -94,6 +96,21 @@ def test_every_service_is_installed_as_a_package_with_its_data(home: Path) -> No
         assert list(installed.glob("__pycache__/*.pyc")), f"{package.name} is not compiled"
     assert (home / "env" / "bin" / "nats-server").exists()
     assert not (site / "pip").exists(), "nothing in there can install more"
+
+
+def test_a_simulated_platform_comes_with_it(person: Path, home: Path) -> None:
+    port = free_port()
+    with subprocess.Popen(
+        [home / "bin" / "opencrust", "channels", "simulate", "discord", "--port", str(port)],
+        env={"HOME": str(person)}, stdout=subprocess.PIPE, text=True,
+    ) as simulated:  # fmt: skip
+        assert simulated.stdout is not None
+        assert f"http://127.0.0.1:{port}" in simulated.stdout.readline()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as page:
+            assert b"You play the people" in page.read()
+        simulated.send_signal(signal.SIGINT)
+        assert simulated.wait(10) == 0
+    assert subprocess.run([home / "env" / "bin" / "opencrust-sim", "--help"], env={}, check=False).returncode == 0
 
 
 def test_running_it_again_upgrades_in_place(person: Path, home: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from channels import ChannelHouse, until
 from faults.channel_matrix import QUARTERS, ROWS, Platform, matrix, quarter_of
 from harness import BusServer
-from simulators.discord import BOT, GENERAL, GUILD, TOKEN, Channel, DiscordSimulator
+from opencrust_sim.discord import BOT, GENERAL, GUILD, TOKEN, Channel, DiscordSimulator
 
 
 class Discord(Platform):

@@ -11,7 +11,7 @@ import pytest
 from channels import ChannelHouse, until
 from faults.channel_matrix import QUARTERS, ROWS, Platform, matrix, quarter_of
 from harness import BusServer
-from simulators.slack import APP_TOKEN, BOT_TOKEN, SlackSimulator
+from opencrust_sim.slack import APP_TOKEN, BOT_TOKEN, SlackSimulator
 
 
 class Slack(Platform):

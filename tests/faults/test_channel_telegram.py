@@ -11,7 +11,7 @@ import pytest
 from channels import ChannelHouse, until
 from faults.channel_matrix import LONG_ROWS, QUARTERS, ROWS, Platform, matrix, quarter_of
 from harness import BusServer
-from simulators.telegram import TOKEN, TelegramSimulator
+from opencrust_sim.telegram import TOKEN, TelegramSimulator
 
 
 class Telegram(Platform):

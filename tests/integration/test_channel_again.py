@@ -10,9 +10,9 @@ from opencrust.bus.archive import Archive
 from opencrust.config import Configuration, Provider, ProviderKind
 from opencrust.contracts import OutboundMessage, decode, encode
 from opencrust_dlq.desk import Desk
+from opencrust_sim.telegram import TOKEN, TelegramSimulator
 from simulators.conversation import Talk, agent, inbound
 from simulators.model import ModelSimulator
-from simulators.telegram import TOKEN, TelegramSimulator
 
 WINDOW = 0.2
 

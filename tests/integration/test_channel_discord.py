@@ -11,7 +11,7 @@ from channels import ChannelHouse, until
 from harness import BusServer
 from opencrust.contracts import ApprovalCard, InboundMessage
 from opencrust.contracts.messages import now
-from simulators.discord import BOT, DIRECT, GENERAL, TOKEN, DiscordSimulator
+from opencrust_sim.discord import BOT, DIRECT, GENERAL, TOKEN, DiscordSimulator
 
 HI = f"<@{BOT}> hi"
 

@@ -15,7 +15,7 @@ from opencrust.config import ChannelMode
 from opencrust.config.channels import Webhook
 from opencrust.contracts import ApprovalCard, InboundMessage
 from opencrust.contracts.messages import now
-from simulators.slack import APP_TOKEN, BOT, BOT_TOKEN, DIRECT, GENERAL, SIGNING_SECRET, TEAM, SlackSimulator
+from opencrust_sim.slack import APP_TOKEN, BOT, BOT_TOKEN, DIRECT, GENERAL, SIGNING_SECRET, TEAM, SlackSimulator
 
 SECRETS = {"bot_token": BOT_TOKEN, "app_token": APP_TOKEN}
 

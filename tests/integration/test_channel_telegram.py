@@ -21,7 +21,7 @@ from opencrust.config import ChannelMode, Webhook
 from opencrust.contracts import ApprovalCard, Attachment, EventType, InboundMessage, TurnEvent, encode
 from opencrust.contracts.messages import now
 from opencrust_dlq.desk import Desk
-from simulators.telegram import BOT_ID, BOT_NAME, TOKEN, TelegramSimulator
+from opencrust_sim.telegram import BOT_ID, BOT_NAME, TOKEN, TelegramSimulator
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20
 CARD = "abcdefgh234567ab"

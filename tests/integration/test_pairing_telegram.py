@@ -16,7 +16,7 @@ from harness import BusServer
 from opencrust.access.desk import InviteWish, PersonChange
 from opencrust.access.people import ChannelPolicy, DmPolicy, PersonId, Role
 from opencrust_gateway.pairing import Desk, Wire
-from simulators.telegram import BOT_ID, TOKEN, TelegramSimulator
+from opencrust_sim.telegram import BOT_ID, TOKEN, TelegramSimulator
 
 CODE = re.compile(r"[0-9A-HJKMNP-TV-Z]{4}-[0-9A-HJKMNP-TV-Z]{4}")
 BOSS, ANNA = 1, 42

@@ -15,8 +15,8 @@ from slack_sdk.socket_mode.aiohttp import SocketModeClient
 from slack_sdk.socket_mode.response import SocketModeResponse
 from slack_sdk.web.async_client import AsyncWebClient
 
-from simulators.discord import DIRECT, GENERAL, TOKEN, DiscordSimulator
-from simulators.slack import APP_TOKEN, BOT_TOKEN, SlackSimulator
+from opencrust_sim.discord import DIRECT, GENERAL, TOKEN, DiscordSimulator
+from opencrust_sim.slack import APP_TOKEN, BOT_TOKEN, SlackSimulator
 
 
 async def until(true: Callable[[], Any], seconds: float = 8.0) -> None:

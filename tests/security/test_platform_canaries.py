@@ -4,8 +4,8 @@ import asyncio
 
 from channels import ChannelHouse, until
 from harness import BusServer
-from simulators.discord import GENERAL, DiscordSimulator
-from simulators.slack import DIRECT, SlackSimulator
+from opencrust_sim.discord import GENERAL, DiscordSimulator
+from opencrust_sim.slack import DIRECT, SlackSimulator
 
 CANARY = "canary0token0that0nobody0may0see"
 KINDS = ("401", "403", "429", "500", "503", "html", "cut")

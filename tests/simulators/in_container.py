@@ -10,9 +10,9 @@ import asyncio
 import contextlib
 from urllib.parse import urlsplit
 
+from opencrust_sim.telegram import TelegramSimulator
 from simulators.model import ModelSimulator
 from simulators.otlp import OtlpReceiver
-from simulators.telegram import TelegramSimulator
 
 EVERYWHERE = "0.0.0.0"
 

@@ -16,7 +16,7 @@ import pytest
 from opencrust_cli import channel_who
 from opencrust_cli.channel_who import SLACK_SCOPES, Known
 from opencrust_cli.errors import CommandError
-from simulators import discord, slack, telegram
+from opencrust_sim import discord, slack, telegram
 
 SECRETS = {"token": "canary-token", "bot_token": "xoxb-canary", "app_token": "xapp-canary"}
 CHECKS: dict[str, Callable[[Any, str], Known]] = {

@@ -1,10 +1,10 @@
 """A simulated Slack: the Web API, Socket Mode and signed HTTP events, bad days included.
 
-    python -m simulators slack --port 8912          (with tests/ on PYTHONPATH)
+    opencrust-sim slack --port 8912
 
 An app connects with ``api_base = http://127.0.0.1:8912/api/``, the bot token ``xoxb-simulated``, the app token
 ``xapp-simulated`` and, in HTTP mode, the signing secret ``simulated-secret``. Control API, besides what every simulator
-has (simulators/server.py):
+has (server.py):
 
     POST /_sim/say       {"text": "hi", "channel": "…", "user": "…", "thread_ts": "…"}: somebody writes; answers the
     message POST /_sim/command   {"command": "/opencrust", "text": "status"} POST /_sim/press     {"ts": "…", "button":
@@ -34,7 +34,7 @@ from urllib.parse import urlencode
 import aiohttp
 from aiohttp import WSMsgType, web
 
-from simulators.server import BODY, Fault, PlatformServer, cut
+from opencrust_sim.server import BODY, Fault, PlatformServer, cut
 
 BOT_TOKEN, APP_TOKEN, SIGNING_SECRET = "xoxb-simulated", "xapp-simulated", "simulated-secret"
 TEAM, BOT, APP, GENERAL, DIRECT, PERSON = "T1", "U0BOT", "A1", "C1", "D1", "U1"
@@ -506,6 +506,28 @@ class SlackSimulator(PlatformServer):
 
     # -- control -----------------------------------------------------------------------------------------------------
 
+    def chat(self) -> dict[str, Any]:
+        places: list[dict[str, Any]] = [{"id": DIRECT, "name": "in private"}]
+        others = [channel for channel in self.channels if channel != DIRECT]
+        places += [{"id": channel, "name": f"channel {channel}", "call": f"<@{BOT}> "} for channel in others]
+        lines = [
+            {
+                "place": channel,
+                "id": message["ts"],
+                "who": "crust" if message.get("user") == BOT else str(message.get("user")),
+                "text": str(message.get("text") or message.get("markdown_text") or ""),
+                "buttons": [
+                    str(element["text"]["text"])
+                    for block in message.get("blocks") or []
+                    for element in block.get("elements", [])
+                    if element.get("type") == "button"
+                ],
+            }
+            for channel, messages in self.channels.items()
+            for message in messages
+        ]
+        return {"title": "Slack", "user": PERSON, "press": "ts", "places": places, "lines": lines}
+
     def state(self) -> dict[str, Any]:
         return {
             "channels": self.channels,
@@ -570,9 +592,8 @@ def _decoded(value: Any) -> Any:
 async def serve(port: int) -> None:
     """Run until cancelled."""
     async with SlackSimulator(port) as simulator:
-        print(f"api_base {simulator.url}/api/ · bot token {BOT_TOKEN} · app token {APP_TOKEN}")
-        said = f'{{"text": "<@{BOT}> hi"}}'
-        print(f"speak: curl -H 'Content-Type: application/json' -d '{said}' {simulator.url}/_sim/say")
+        print(f"Slack is simulated on {simulator.url}: open that, and play the people who write to the bot")
+        print(f"bot token {BOT_TOKEN} · app token {APP_TOKEN} · api_base {simulator.url}/api/", flush=True)
         await asyncio.Event().wait()
 
 
@@ -582,5 +603,4 @@ def main(arguments: list[str]) -> None:
 
     parser = argparse.ArgumentParser(prog="opencrust-sim slack", description=__doc__.split("\n")[0])
     parser.add_argument("--port", type=int, default=8912)
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(parser.parse_args(arguments).port))
+    asyncio.run(serve(parser.parse_args(arguments).port))

@@ -1,5 +1,7 @@
 """What the simulators of platforms share: an HTTP server with a journal, faults on demand, and a control API.
 
+    GET  /                 a page on which a person plays those who write to the bot
+    GET  /_sim/chat        what that page shows
     GET  /_sim/journal    every request: method, path, body (credentials left out)
     GET  /_sim/state      what the simulator holds
     POST /_sim/fault      {"match": "POST *chat.postMessage", "kind": "429", "times": 1, "after": 0.5}
@@ -8,6 +10,8 @@
 Kinds of faults: an HTTP status (``429``, ``500``, ``503`` …, as the platform writes errors), ``html`` (a proxy's 502
 page), ``cut`` (the connection ends before anything is done), ``cut-after`` (it is done, then the connection ends),
 ``stall`` (it is done, and nothing is answered), ``slow`` (answered after ``after`` seconds).
+
+The control API is for this machine: a call that a web page of somebody else's makes in a browser is refused.
 """
 
 from __future__ import annotations
@@ -19,13 +23,18 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
-BODY = web.RequestKey("body", object)
+BODY: web.RequestKey[Any] = web.RequestKey("body", object)
 """Where a handler finds what came: JSON, a form's fields, or bytes."""
+PAGE = Path(__file__).with_name("people.html")
+CONTROL = "/_sim/"
+_HERE = frozenset({"127.0.0.1", "localhost"})
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -87,6 +96,11 @@ class PlatformServer:
         """For the control API."""
         return {}
 
+    def chat(self) -> dict[str, Any]:
+        """For the page: ``title``, ``user`` (who one is at first), ``press`` (how a press names its message),
+        ``places`` ``[{id, name, call?}]`` (``call`` names the bot), ``lines`` ``[{place, id, who, text, buttons}]``."""
+        raise NotImplementedError
+
     def error(self, status: int, fault: Fault | None = None) -> web.Response:
         """An error as the platform writes it."""
         raise NotImplementedError
@@ -101,6 +115,7 @@ class PlatformServer:
             [
                 web.get("/_sim/journal", self._journal),
                 web.get("/_sim/state", self._state),
+                web.get("/_sim/chat", self._chat),
                 web.post("/_sim/{command}", self._control),
                 *self.routes(),
             ]
@@ -119,8 +134,10 @@ class PlatformServer:
 
     @web.middleware
     async def _middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path.startswith("/_sim/"):
-            return await handler(request)
+        if request.path.startswith(CONTROL):
+            return await handler(request) if is_own(request) else web.Response(status=403)
+        if request.path == "/" and request.method == "GET" and not _wants_socket(request):
+            return web.FileResponse(PAGE)
         if self.refusing:
             return cut(request)
         body = await _body(request)
@@ -174,8 +191,15 @@ class PlatformServer:
         del request
         return web.json_response(self.state(), dumps=lambda v: json.dumps(v, default=str))
 
+    async def _chat(self, request: web.Request) -> web.Response:
+        del request
+        return web.json_response(self.chat())
+
     async def _control(self, request: web.Request) -> web.Response:
-        body = await request.json() if request.can_read_body else {}
+        try:
+            body = await request.json() if request.can_read_body else {}
+        except ValueError:
+            return web.json_response({"error": "the body is no JSON"}, status=400)
         command = request.match_info["command"]
         if command == "fault":
             self.fault(**body)
@@ -185,8 +209,8 @@ class PlatformServer:
             return web.json_response({})
         try:
             return web.json_response(await self.control(command, body))
-        except KeyError as missing:
-            return web.json_response({"error": f"unknown command or missing field: {missing}"}, status=400)
+        except (KeyError, TypeError, StopIteration) as missing:
+            return web.json_response({"error": f"unknown command, or missing or unknown field: {missing}"}, status=400)
 
 
 def cut(request: web.Request) -> web.StreamResponse:
@@ -196,9 +220,21 @@ def cut(request: web.Request) -> web.StreamResponse:
     return web.Response()
 
 
+def is_own(request: web.Request) -> bool:
+    """Whether a call of the control API comes from this machine by its own name, and not from another site's page."""
+    origin = request.headers.get("Origin")
+    if origin is not None and urlsplit(origin).netloc != request.host:
+        return False
+    return urlsplit(f"//{request.host}").hostname in _HERE
+
+
+def _wants_socket(request: web.Request) -> bool:
+    return request.headers.get("Upgrade", "").lower() == "websocket"
+
+
 async def _body(request: web.Request) -> Any:
     kind = request.content_type
-    if request.headers.get("Upgrade", "").lower() == "websocket":
+    if _wants_socket(request):
         return {}
     if kind == "application/json":
         try:

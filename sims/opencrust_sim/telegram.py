@@ -1,6 +1,6 @@
 """A simulated Bot API, with what the real one does on a bad day.
 
-    python -m simulators telegram --port 8901           (with tests/ on PYTHONPATH; or: tests/opencrust-sim telegram)
+    opencrust-sim telegram --port 8901
 
 It answers below ``/bot<token>/<method>`` and ``/file/bot<token>/<path>`` by any HTTP verb, with JSON, form or multipart
 bodies and methods in any case, as https://core.telegram.org/bots/api says; the rules about offsets and the two kinds of
@@ -38,6 +38,8 @@ from typing import Any, Self
 
 import aiohttp
 from aiohttp import web
+
+from opencrust_sim.server import CONTROL, Handler, is_own
 
 TOKEN = "987654321:simulated-token-of-no-real-bot-0123456"
 BOT_ID = 987654321
@@ -172,7 +174,7 @@ class TelegramSimulator:
     # -- running
 
     async def start(self, port: int = 0) -> None:
-        app = web.Application(client_max_size=64 * 1024 * 1024)
+        app = web.Application(client_max_size=64 * 1024 * 1024, middlewares=[_own])
         app.router.add_route("*", "/bot{token}/{method}", self._bot)
         app.router.add_get("/file/bot{token}/{path:.+}", self._file)
         for path, handler in (
@@ -619,6 +621,14 @@ class TelegramSimulator:
         return web.json_response(
             {"pending": len(self._updates), "confirmed": self.confirmed, "webhook": bool(self.webhook), "bot": BOT_NAME}
         )
+
+
+@web.middleware
+async def _own(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """No page of somebody else's plays people here."""
+    if request.path.startswith(CONTROL) and not is_own(request):
+        return web.Response(status=403)
+    return await handler(request)
 
 
 def _cut(request: web.Request) -> None:
