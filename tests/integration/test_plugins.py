@@ -5,8 +5,6 @@ import base64
 import hashlib
 import json
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,36 +19,16 @@ from opencrust.bus import Bus, subjects
 from opencrust.bus.blobs import Blobs
 from opencrust.contracts import PluginRequest, PluginsReply, decode, encode
 from opencrust.contracts.plugins import PluginSignature
-from opencrust.service import Context, Settings
-from opencrust.telemetry import Redactor
-from opencrust_agent.main import run
 from opencrust_agent.plugins.signature import CONTEXT
+from simulators.conversation import agent
 
+LOOP = "(loop (br 0)) (unreachable)"
 KV = """(call $set (i32.const 8192) (i32.const 1) (local.get 0) (local.get 1) (i32.const 128))
   (call $get (i32.const 8192) (i32.const 1) (i32.const 128))
   (call $answer (i32.const 0) (i32.load (i32.const 132)) (i32.load (i32.const 136)))"""
 
 KEPT = """(call $set (i32.const 8192) (i32.const 1) (local.get 0) (local.get 1) (i32.const 128))
   (call $answer (i32.load (i32.const 128)) (i32.load (i32.const 132)) (i32.load (i32.const 136)))"""
-
-
-@asynccontextmanager
-async def agent(server: BusServer, directory: Path, name: str = "agent-1") -> AsyncIterator[Context]:
-    """A running agent; stopped as a supervisor would."""
-    bus = await server.connect("agent")
-    settings = Settings(identity_dir=server.home / "identity" / "agent", state_dir=directory, bus_url=server.url)
-    context = Context("agent", settings, {}, server.identity("agent"), bus, name, Redactor())
-    task = asyncio.create_task(run(context))
-    try:
-        async with asyncio.timeout(10):
-            while not context.is_ready:
-                await asyncio.sleep(0.01)
-                if task.done():
-                    task.result()
-        yield context
-    finally:
-        context.stopping.set()
-        await task
 
 
 class Operator:

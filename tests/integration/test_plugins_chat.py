@@ -10,10 +10,11 @@ import pytest
 from guests import binary, fetching, guest, manifest
 from harness import BusServer
 from integration.test_agent import configure, provider
-from integration.test_plugins import Operator, agent
+from integration.test_plugins import Operator
 from integration.test_tools import Talk, call
 from opencrust.contracts import Finish
 from opencrust_cli import plugins_package
+from simulators.conversation import agent
 from simulators.model import ModelSimulator
 from simulators.model_replies import Reply
 

@@ -59,11 +59,20 @@ class Cache:
         for fuel in (False, True):
             self._remove(self._path(wasm, fuel))
 
-    def keep_only(self, components: set[str]) -> None:
-        """Remove the machine code of all others, and what a crash left behind."""
+    def has(self, wasm: str, *, fuel: bool) -> bool:
+        """Whether there is machine code of a component; its seal is looked at when it is opened."""
+        return self._path(wasm, fuel).with_suffix(".mac").exists()
+
+    def keep_only(self, components: set[str], *, drafts: bool = False) -> None:
+        """Remove the machine code of all others, and the drafts that a crash left behind.
+
+        Args:
+            drafts: keep them: something is being compiled.
+        """
         with contextlib.suppress(OSError):
             for path in self.directory.iterdir():
-                if path.suffix != ".key" and path.name.partition("-")[0] not in components:
+                first = path.name.partition("-")[0]
+                if path.suffix != ".key" and first not in components and not (drafts and first == "draft"):
                     path.unlink(missing_ok=True)
 
     def store(self, draft: Path, wasm: str, *, fuel: bool) -> None:

@@ -2,12 +2,15 @@
 
 import asyncio
 import tempfile
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import BinaryIO
 
 from opencrust.bus import Bus, subjects
 from opencrust.bus.blobs import BlobError, Blobs
+from opencrust_agent.plugins import limits
 from opencrust_agent.plugins.cache import Cache
 from opencrust_agent.plugins.errors import PluginRefused
 from opencrust_agent.plugins.limits import MAX_COMPONENT
@@ -33,11 +36,17 @@ class Code:
 class Components:
     """All components of this replica."""
 
-    def __init__(self, bus: Bus, cache: Cache, processes: Processes) -> None:
+    def __init__(self, bus: Bus, cache: Cache, processes: Processes, used: Callable[[], set[str]]) -> None:
+        """Args:
+        used: the components of all versions that are installed or can be gone back to, by the lock as known now.
+        """
         self._blobs = Blobs(bus, "PLUGINS", subjects.plugin)
         self._cache = cache
         self._processes = processes
-        self._lock = asyncio.Lock()
+        self._used = used
+        self._compiling: dict[tuple[str, bool], asyncio.Task[None]] = {}
+        self._looked_at: dict[str, float] = {}
+        self._tidying = asyncio.Lock()
 
     async def open(self, wasm: str, *, fuel: bool) -> BinaryIO:
         """Sealed machine code of a component, open for reading.
@@ -47,19 +56,45 @@ class Components:
             PluginFault: nothing can be compiled here.
             BusError: the bus is away.
         """
-        async with self._lock:  # two that want the same compile it once
-            code = await asyncio.to_thread(self._cache.open, wasm, fuel=fuel)
-            if code is not None:
-                return code
-            try:
-                component = await self._blobs.get(wasm, limit=MAX_COMPONENT)
-            except BlobError as error:
-                raise PluginRefused(f"its component {error}") from None
-            await self._compile(component, wasm, fuel)
+        code = await asyncio.to_thread(self._cache.open, wasm, fuel=fuel)
+        if code is None:
+            await self._compiled(wasm, fuel)
             code = await asyncio.to_thread(self._cache.open, wasm, fuel=fuel)
         if code is None:
-            raise PluginRefused("its machine code was damaged on the disk as soon as it was written")
+            raise PluginRefused("its machine code is gone: it was removed meanwhile, or the disk is damaged")
         return code
+
+    def look_at(self, wasm: str) -> None:
+        """It may be agreed to soon: what is compiled of it is kept for a day."""
+        self._looked_at[wasm] = time.monotonic()
+
+    def agreed(self) -> None:
+        """The lock changed: from now on it alone keeps what it names."""
+        for wasm in self._used() & self._looked_at.keys():
+            del self._looked_at[wasm]
+
+    async def prepare(self, wasm: str, *, fuel: bool) -> None:
+        """Compile it, where that is not done yet: before the first call, which would not wait for it.
+
+        Raises:
+            PluginRefused, PluginFault, BusError: as :meth:`open`.
+        """
+        if not self._cache.has(wasm, fuel=fuel):
+            await self._compiled(wasm, fuel)
+
+    async def tidy(self) -> None:
+        """Remove the machine code that nobody needs, and what a crash left behind; nothing that is being made now."""
+        async with self._tidying:  # what is begun meanwhile waits, so that it is not missing on the list
+            before = time.monotonic() - limits.UNUSED
+            self._looked_at = {wasm: at for wasm, at in self._looked_at.items() if at > before}
+            kept = self._used() | self._looked_at.keys() | {wasm for wasm, _ in self._compiling}
+            await asyncio.to_thread(self._cache.keep_only, kept, drafts=bool(self._compiling))
+
+    async def close(self) -> None:
+        """End what is being compiled."""
+        for task in list(self._compiling.values()):
+            task.cancel()
+        await asyncio.gather(*self._compiling.values(), return_exceptions=True)
 
     async def size(self, wasm: str) -> int:
         """Bytes of a component.
@@ -91,9 +126,27 @@ class Components:
                 removed.add(wasm)
         return removed
 
-    async def _compile(self, component: bytes, wasm: str, fuel: bool) -> None:
-        with self._cache.create() as draft, tempfile.TemporaryFile(dir=self._cache.directory) as source:
-            source.write(component)
-            source.seek(0)
-            await self._processes.compile(source, draft.file, fuel=fuel)
-            await asyncio.to_thread(draft.keep, wasm, fuel=fuel)
+    async def _compiled(self, wasm: str, fuel: bool) -> None:
+        """Once for all who want it, and to the end also when they are gone: the next call finds it."""
+        async with self._tidying:
+            task = self._compiling.get((wasm, fuel))
+            if task is None:
+                task = self._compiling[wasm, fuel] = asyncio.create_task(self._compile(wasm, fuel))
+                task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.shield(task)
+
+    async def _compile(self, wasm: str, fuel: bool) -> None:
+        try:
+            try:
+                component = await self._blobs.get(wasm, limit=MAX_COMPONENT)
+            except BlobError as error:
+                raise PluginRefused(f"its component {error}") from None
+            with self._cache.create() as draft, tempfile.TemporaryFile(dir=self._cache.directory) as source:
+                source.write(component)
+                source.seek(0)
+                await self._processes.compile(source, draft.file, fuel=fuel)
+                await asyncio.to_thread(draft.keep, wasm, fuel=fuel)
+            if wasm not in self._used() | self._looked_at.keys():  # removed while it was compiled
+                self._cache.forget(wasm)
+        finally:
+            self._compiling.pop((wasm, fuel), None)

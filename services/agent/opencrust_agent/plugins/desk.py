@@ -5,9 +5,10 @@ administrators: look, enable, disable, remove. What runs on this machine is deci
 """
 
 import asyncio
+import contextlib
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from opencrust.bus import Bus, BusError, Message, Subscription, subjects
 from opencrust.contracts import ContractError, decode, encode
@@ -22,7 +23,10 @@ from opencrust_agent.tools import schema
 log = logging.getLogger(__name__)
 
 _GATEWAY = frozenset({"list", "enable", "disable", "remove", "log"})
-_AT_ONCE = 4
+_SLOW = frozenset({"inspect", "install"})
+_SLOW_AT_ONCE = 4
+_SLOW_WAITS = 30.0
+"""Seconds: a component may take three minutes to compile, and who asks does not wait for several."""
 _KEPT = 3
 _CALL_SECONDS = 60.0
 
@@ -34,12 +38,13 @@ class NotDone(Exception):
 
 
 class PluginDesk:
-    """One replica answers each request. Compiling takes a while, so requests are answered side by side."""
+    """One replica answers each request. Compiling takes a while, so requests are answered side by side, and whatever is
+    being looked at keeps nobody from disabling."""
 
     def __init__(self, bus: Bus, plugins: Plugins) -> None:
         self._bus = bus
         self._plugins = plugins
-        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._slow = asyncio.Semaphore(_SLOW_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
         self._subscription: Subscription | None = None
         self._operations: dict[str, Operation] = {
@@ -74,22 +79,37 @@ class PluginDesk:
 
     async def _answer(self, message: Message) -> None:
         service, op = message.subject.split(".")[-2:]
-        async with self._slots:
-            try:
+        try:
+            async with self._slot(op):
                 reply = await self._do(service, op, message.data)
-            except (ContractError, PluginError, Conflict, NotDone) as error:
-                reply = PluginsReply(error=str(error)[:2000])
-            except BusError as error:
-                log.warning("a request about plugins failed: %s", error)
-                reply = PluginsReply(error=f"not done, the bus: {error}"[:2000])
-            except Exception:
-                log.exception("a request about plugins failed")
-                reply = PluginsReply(error="not done, by a fault of ours: see `opencrust logs agent`")
+        except (ContractError, PluginError, Conflict, NotDone) as error:
+            reply = PluginsReply(error=str(error)[:2000])
+        except BusError as error:
+            log.warning("a request about plugins failed: %s", error)
+            reply = PluginsReply(error=f"not done, the bus: {error}"[:2000])
+        except Exception:
+            log.exception("a request about plugins failed")
+            reply = PluginsReply(error="not done, by a fault of ours: see `opencrust logs agent`")
         try:
             data = encode(reply)
         except ContractError:
             data = encode(PluginsReply(error="the answer is too large for one message"))
         await self._bus.respond(message, data)
+
+    @contextlib.asynccontextmanager
+    async def _slot(self, op: str) -> AsyncIterator[None]:
+        if op not in _SLOW:
+            yield
+            return
+        try:
+            async with asyncio.timeout(_SLOW_WAITS):
+                await self._slow.acquire()
+        except TimeoutError:
+            raise NotDone(f"{_SLOW_AT_ONCE} other plugins are being looked at: try again in a few minutes") from None
+        try:
+            yield
+        finally:
+            self._slow.release()
 
     async def _do(self, service: str, op: str, data: bytes) -> PluginsReply:
         operation = self._operations.get(op)

@@ -32,6 +32,7 @@ class Fleet:
         self._idle = idle
         self._running: dict[str, tuple[str, Running]] = {}
         self._used = time.monotonic()
+        self._starting = asyncio.Lock()
 
     def running(self) -> list[str]:
         """Names of the plugins that have a process now."""
@@ -46,22 +47,26 @@ class Fleet:
         """The plugin in exactly the version that was agreed to.
 
         Raises:
-            PluginFault: ``busy``: too many others run.
+            PluginFault: ``busy``: too many others run; ``disabled``: the lock says otherwise by now.
         """
         self._used = time.monotonic()
-        found = self._running.get(name)
-        if found is not None and found[0] == grant.consent:
-            return found[1]
-        if found is not None:
-            await self._drop(name)
-        try:
-            wanted = manifest.read(grant.manifest)
-        except PluginRefused as error:
-            raise PluginFault("changed", f"its manifest does not hold any more: {error}") from None
-        await self._make_room()
-        running = Running(wanted, grant.description, self._processes, Code(self._components, grant.wasm))
-        self._running[name] = (grant.consent, running)
-        return running
+        async with self._starting:  # two that ask for the same get the same
+            found = self._running.get(name)
+            if found is not None and found[0] == grant.consent:
+                return found[1]
+            if found is not None:
+                await self._drop(name)
+            try:
+                wanted = manifest.read(grant.manifest)
+            except PluginRefused as error:
+                raise PluginFault("changed", f"its manifest does not hold any more: {error}") from None
+            await self._make_room()
+            record = self._records().get(name)
+            if record is None or not record.enabled or record.current.consent != grant.consent:
+                raise PluginFault("disabled", "it was disabled, removed or replaced just now")
+            running = Running(wanted, grant.description, self._processes, Code(self._components, grant.wasm))
+            self._running[name] = (grant.consent, running)
+            return running
 
     async def follow_records(self) -> None:
         """Stop what is disabled, removed, or runs in another version than the lock says."""
@@ -89,7 +94,7 @@ class Fleet:
         await self._processes.shut()
 
     async def _make_room(self) -> None:
-        alive = [(running.last, name) for name, (_, running) in self._running.items() if running.alive]
+        alive = [(running.last, name) for name, (_, running) in self._running.items() if running.alive or running.busy]
         if len(alive) < limits.WORKERS:
             return
         for _, name in sorted(alive):
@@ -102,4 +107,4 @@ class Fleet:
         found = self._running.pop(name, None)
         if found is not None:
             with contextlib.suppress(PluginFault):
-                await found[1].stop()
+                await found[1].retire()

@@ -73,6 +73,7 @@ class Installer:
             )
         if wanted.sha256 is not None and wanted.sha256 != request.wasm:
             raise PluginRefused("the component is not the one that plugin.toml names: its sha256 differs")
+        self._components.look_at(request.wasm)
         size = await self._components.size(request.wasm)
         if wanted.size is not None and wanted.size != size:
             raise PluginRefused(f"the component has {size} bytes; plugin.toml says {wanted.size}")

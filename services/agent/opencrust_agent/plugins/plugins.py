@@ -55,8 +55,8 @@ class Plugins:
         self._bus = bus
         self._cache = Cache(state / "plugins")
         self.processes = Processes(unlocked=(environment or {}).get(UNLOCKED) == "1")
-        self._components = Components(bus, self._cache, self.processes)
         self.records = Records(bus, self._changed)
+        self._components = Components(bus, self._cache, self.processes, self._used)
         self.fleet = Fleet(self._components, self.processes, lambda: self.records.now, idle=idle)
         self.installer = Installer(self._components, self.processes, assessor)
         self.log = storage.Log(bus)
@@ -79,6 +79,7 @@ class Plugins:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._components.close()
         await self.fleet.close()
         await self.log.close()
 
@@ -169,13 +170,19 @@ class Plugins:
         while True:
             try:
                 await self.forget_unused(older=limits.UNUSED)
+                await self._components.tidy()
             except BusError as error:
                 log.warning("unused components cannot be looked for: %s", error)
             await asyncio.sleep(limits.SWEEP)
 
     def _changed(self) -> None:
-        self._tools = [tool for record in self.records.now.values() if record.enabled for tool in self._of(record)]
+        records = [record for _, record in sorted(self.records.now.items()) if record.enabled]
+        self._tools = [tool for record in records for tool in self._of(record)]
+        self._components.agreed()
         self._spawn(self._follow())
+
+    def _used(self) -> set[str]:
+        return {grant.wasm for record in self.records.now.values() for grant in (record.current, *record.previous)}
 
     def _of(self, record: PluginRecord) -> list[PluginsTool]:
         try:
@@ -190,8 +197,15 @@ class Plugins:
 
     async def _follow(self) -> None:
         await self.fleet.follow_records()
-        grants = [grant for record in self.records.now.values() for grant in (record.current, *record.previous)]
-        await asyncio.to_thread(self._cache.keep_only, {grant.wasm for grant in grants})
+        await self._components.tidy()
+        for record in list(self.records.now.values()):
+            if not record.enabled:
+                continue
+            try:
+                fuel = manifest.read(record.current.manifest).limits.fuel is not None
+                await self._components.prepare(record.current.wasm, fuel=fuel)
+            except (PluginError, BusError) as error:
+                log.warning("plugin %s is not compiled yet: %s", record.name, error)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.create_task(work)

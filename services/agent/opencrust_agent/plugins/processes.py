@@ -51,7 +51,7 @@ class Processes:
         self._lock = asyncio.Lock()
         self._compiling = asyncio.Lock()
         self._over = False
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[Any]] = set()
         self.children: dict[int, Child] = {}
 
     @property
@@ -125,9 +125,7 @@ class Processes:
         child.ended = True
         self.children.pop(child.pid, None)
         self._hang_up(child)
-        with contextlib.suppress(PluginFault):
-            return int((await self._order({"do": "end", "pid": child.pid}))["status"])
-        return 0
+        return await self._end(child.pid)
 
     async def close(self) -> None:
         """End the zygote, and with it all its children."""
@@ -154,21 +152,36 @@ class Processes:
 
     async def _fork(self, order: dict[str, Any], *descriptors: int) -> Child:
         ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        ordered = asyncio.create_task(self._exchange(order, (theirs.fileno(), *descriptors), start=True))
         try:
-            said = await self._order(order, theirs.fileno(), *descriptors, start=True)
+            said = await asyncio.shield(ordered)
+            reader, writer = await asyncio.open_connection(sock=ours, limit=frames.LARGEST + 4)
         except BaseException:
             ours.close()
+            ordered.add_done_callback(self._orphaned)
             raise
         finally:
             theirs.close()
-        ours.setblocking(False)
-        reader, writer = await asyncio.open_connection(sock=ours, limit=frames.LARGEST + 4)
         child = self.children[said["pid"]] = Child(said["pid"], reader, writer)
         return child
 
-    async def _order(self, order: dict[str, Any], *descriptors: int, start: bool = False) -> dict[str, Any]:
+    def _orphaned(self, ordered: asyncio.Task[dict[str, Any]]) -> None:
+        """Whoever asked for a process is gone: so is the process, and its number with the zygote."""
+        if ordered.cancelled() or ordered.exception() is not None:
+            return
+        ending = asyncio.create_task(self._end(ordered.result()["pid"]))
+        self._closing.add(ending)
+        ending.add_done_callback(self._closing.discard)
+
+    async def _end(self, pid: int) -> int:
+        with contextlib.suppress(PluginFault):
+            return int((await self._order({"do": "end", "pid": pid}))["status"])
+        return 0
+
+    async def _order(self, order: dict[str, Any]) -> dict[str, Any]:
         # Shielded: an order that was given must be answered, or the next one would read the answer.
-        return await asyncio.shield(asyncio.ensure_future(self._exchange(order, descriptors, start)))
+        return await asyncio.shield(asyncio.create_task(self._exchange(order, (), start=False)))
 
     async def _exchange(self, order: dict[str, Any], descriptors: tuple[int, ...], start: bool) -> dict[str, Any]:
         copies = [os.dup(descriptor) for descriptor in descriptors]  # whoever asked may be gone before we send

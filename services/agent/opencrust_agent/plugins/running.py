@@ -35,6 +35,7 @@ class Running:
         self._bucket = float(manifest.limits.calls_per_minute)
         self._filled = time.monotonic()
         self._ending: set[asyncio.Task[int]] = set()
+        self._retired = False
         self.last = time.monotonic()
 
     @property
@@ -81,11 +82,20 @@ class Running:
         except TimeoutError:
             raise PluginFault("busy", "other calls of it take all the time") from None
         try:
-            child = await self._started(host)
+            try:
+                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                    child = await self._started(host)
+            except TimeoutError:
+                raise PluginFault("timeout", "it is still being made ready on this machine; try again soon") from None
             return await self._exchange(child, self._request(deadline, {"call": text}), host, deadline)
         finally:
             self.last = time.monotonic()
             self._lock.release()
+
+    async def retire(self) -> None:
+        """:meth:`stop`, for good: a call that waits for its process, or for its turn, starts nothing any more."""
+        self._retired = True
+        await self.stop()
 
     async def stop(self) -> None:
         """End its process, and what runs in it."""
@@ -111,7 +121,12 @@ class Running:
         for attempt in (1, 2):
             with contextlib.closing(await self._code.open(fuel=fuel)) as code:
                 try:
-                    self._child = await self._processes.worker(self.manifest.name, code, fuel=fuel)
+                    if not self._retired:
+                        self._child = await self._processes.worker(self.manifest.name, code, fuel=fuel)
+                    if self._retired:
+                        self._kill()
+                        raise _retired()
+                    assert self._child is not None
                     return self._child
                 except PluginFault as fault:
                     if fault.name != "stale" or attempt == 2:
@@ -156,6 +171,8 @@ class Running:
         except TimeoutError:
             raise PluginFault("timeout", "it did not return in time and was killed") from None
         except frames.Broken:
+            if self._retired:
+                raise _retired() from None
             raise PluginFault("worker", "its process ended in the middle of the call") from None
         finally:
             if not done:
@@ -177,6 +194,10 @@ class Running:
         if self._bucket < 1:
             raise PluginFault("rate-limited", f"more than {most:g} calls a minute; try again in a moment")
         self._bucket -= 1
+
+
+def _retired() -> PluginFault:
+    return PluginFault("disabled", "it was disabled, removed or replaced just now")
 
 
 def _outcome(said: dict[str, Any], most: int) -> tuple[bool, str]:

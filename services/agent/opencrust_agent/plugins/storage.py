@@ -126,7 +126,7 @@ class Log:
             for _ in range(_TRIES):
                 try:
                     kept, revision = await self._kept(plugin)
-                    data = json.dumps((kept + lines)[-LOG_KEPT:]).encode()
+                    data = json.dumps((kept + lines)[-LOG_KEPT:], ensure_ascii=False).encode()
                     await self._bucket.update(f"log.{plugin}", data, revision=revision)
                     break
                 except WrongRevision:
