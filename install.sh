@@ -14,6 +14,7 @@ usage: ./install.sh [options] [-- options of `opencrust up`]
   --run            then start OpenCrust (opencrust up); everything after it goes to `opencrust up`
   --demo           also install the offline demo model (about 200 MB); --run does that by itself
   --no-demo        do not install the demo model
+  --second-opinion also install a second detector of prompt injection (about 140 MB; docs/injection.md)
   --home DIR       where everything lives (default: $OPENCRUST_HOME, else ~/.opencrust)
   --python PY      the Python to use (default: the newest of python3.13, python3.12, python3.11, python3)
   --uninstall      remove the program; what you configured and said stays in the home until you delete it
@@ -174,6 +175,14 @@ install_demo() {
     fi
 }
 
+install_second_opinion() {
+    step "Installing the second opinion on suspicious texts (about 140 MB)"
+    put --no-deps --require-hashes --only-binary :all: -r "$source/requirements/second-opinion.txt" ||
+        fail 1 "the second opinion could not be installed; OpenCrust works without it."
+    "$env/bin/python" -I -c 'from opencrust_agent import assess; assess.installed()' ||
+        fail 1 "the second opinion is there, but does not load; OpenCrust works without it."
+}
+
 make_launcher() {
     mkdir -p "$home/bin"
     cat >"$home/bin/opencrust.new" <<LAUNCHER
@@ -224,12 +233,13 @@ uninstall() {
 
 main() {
     home=${OPENCRUST_HOME:-$HOME/.opencrust}
-    python="" run="" demo="" uninstall=""
+    python="" run="" demo="" second="" uninstall=""
     while [ $# -gt 0 ]; do
         case $1 in
         --run) run=1 ;;
         --demo) demo=yes ;;
         --no-demo) demo=no ;;
+        --second-opinion) second=yes ;;
         --home) [ $# -ge 2 ] || fail 2 "--home needs a folder"; home=$2; shift ;;
         --home=*) home=${1#--home=} ;;
         --python) [ $# -ge 2 ] || fail 2 "--python needs a command"; python=$2; shift ;;
@@ -247,7 +257,7 @@ main() {
     done
     for rest in "$@"; do
         case $rest in
-        --demo | --no-demo | --home | --home=* | --python | --python=* | --uninstall)
+        --demo | --no-demo | --second-opinion | --home | --home=* | --python | --python=* | --uninstall)
             fail 2 "$rest is for the installer: put it before the options of \`opencrust up\`"
             ;;
         esac
@@ -288,6 +298,7 @@ main() {
     find_installer
     install_packages
     if [ "$demo" = yes ] || { [ -n "$run" ] && [ "$demo" != no ]; }; then install_demo; fi
+    [ -z "$second" ] || install_second_opinion
     make_launcher
     rm -rf "$work"
     trap - EXIT

@@ -69,8 +69,13 @@ def _load(options: argparse.Namespace) -> "Assessor":
         from opencrust_agent import assess
     except ImportError:
         raise CommandError("the agent's package is not installed beside this command, and the check is in it") from None
+    second = None
     try:
-        return assess.load(options.home.path / "state" / "agent")
+        second = assess.installed()
+    except assess.SecondOpinionError as error:
+        print(f"opencrust assess: the second opinion is not used: {error}", file=sys.stderr)
+    try:
+        return assess.load(options.home.path / "state" / "agent", second)
     except assess.RulesError as error:
         raise CommandError(f"the rules in {options.home.path}/state/agent cannot be used: {error}") from None
 

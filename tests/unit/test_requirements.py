@@ -65,8 +65,9 @@ def test_a_lock_satisfies_the_ranges(project: Path) -> None:
 
 def test_what_is_tested_together_is_shipped_together() -> None:
     tested = pins(REQUIREMENTS / "dev.txt")
+    apart = ("uv.txt", "demo.txt", "second-opinion.txt", "training.txt", "plugins.txt")  # tools, and what is optional
     for lock in LOCKS:
-        if lock.name in ("uv.txt", "demo.txt", "training.txt", "plugins.txt"):  # tools: not shipped with the rest
+        if lock.name in apart:
             continue
         different = {name: (v, tested.get(name)) for name, v in pins(lock).items() if tested.get(name) != v}
         assert different == {}, lock.name
@@ -96,8 +97,9 @@ DISTRIBUTION = {
     "requests": "opentelemetry-exporter-otlp-proto-http",
 }
 """Import name to what a pyproject.toml calls it; pydantic and the exporter bring the others along."""
-OPTIONAL = {"xllamacpp"}
-"""The demo model's engine: requirements/demo.txt, installed on its own and missing without harm."""
+OPTIONAL = {"xllamacpp", "numpy", "onnxruntime", "tokenizers"}
+"""The demo model's engine and the second opinion: requirements/demo.txt and second-opinion.txt, installed on their own
+and missing without harm."""
 
 
 def imported(package: Path) -> set[str]:

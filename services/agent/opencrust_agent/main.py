@@ -103,6 +103,7 @@ async def run(context: Context) -> None:
         context.facts = lambda: {
             "answered": turns.answered,
             "buried": turns.buried,
+            "detector": assessor.version,
             "flagged": screen.flagged,
             "refused": admissions.refused,
             "withheld": vetting.held,
@@ -128,12 +129,18 @@ def _workspace(context: Context) -> Path:
 
 
 def _assessor(state: Path) -> assess.Assessor:
-    """With the rules in the state directory, if they can be used; an agent without any would be worse."""
+    """With the rules in the state directory and the second opinion, where they can be used: an agent that checks
+    nothing would be worse."""
+    second = None
     try:
-        return assess.load(state)
+        second = assess.installed()
+    except assess.SecondOpinionError as error:
+        log.error("the second opinion on suspicious texts is not used: %s", error)
+    try:
+        return assess.load(state, second)
     except assess.RulesError as error:
         log.error("%s is not used, the shipped rules are: %s", assess.RULES_FILE, error)
-        return assess.load()
+        return assess.load(second=second)
 
 
 def main() -> int:

@@ -25,8 +25,6 @@ BLOCKED = (
     " look at it."
 )
 _TRUSTED = (Trust.OWNER, Trust.USER)
-_AT_ONCE = 4_000
-"""Characters that are assessed without a thread: a few milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,7 @@ class Screen:
     async def judge(self, message: InboundMessage, work: Work) -> Verdict:
         """What is to be done with the message. Logs and audits every verdict but ``pass``."""
         with internal("assess") as span:
-            if len(message.text) + sum(len(turn.text) for turn in message.context) <= _AT_ONCE:
+            if len(message.text) + sum(len(turn.text) for turn in message.context) <= self._assessor.at_once:
                 found = screen(message, self._assessor)
             else:
                 found = await asyncio.to_thread(screen, message, self._assessor)
@@ -97,7 +95,7 @@ class Screen:
             "score": found.score,
             "rules": found.rules,
             "codec": found.codec,
-            "model": self._assessor.model.header.version,
+            "model": self._assessor.version,
         }
         try:
             data = json.dumps(record).encode()
