@@ -22,7 +22,7 @@ from typing import Any, Protocol
 WINDOW = 254
 """Word pieces that are read at once, besides the two marks around them."""
 STRIDE = 190
-MOST = 16
+MOST = 2
 """Windows of one text that are read, those around the passage that looks worst: the work is bounded."""
 _DISTRIBUTION = "stackone-defender"
 _FOLDER = "stackone_defender/models/minilm-multihead-v5"
