@@ -147,5 +147,7 @@ def _read(file: Path, sha256: str) -> bytes:
     except OSError as error:
         raise SecondOpinionError(f"{file.name} cannot be read ({type(error).__name__})") from None
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise SecondOpinionError(f"{file.name} is not the one that was measured: `./install.sh --second-opinion` puts it here")
+        raise SecondOpinionError(
+            f"{file.name} is not the one that was measured: `./install.sh --second-opinion` puts that here"
+        )
     return content
