@@ -314,7 +314,8 @@ main() {
         say "it runs with what was installed before: restart it:  $command down && $command up --detach"
     else
         say "start it:  $command up"
-        [ "$demo" = yes ] || say "what answers:  $command providers add --help, or the offline demo model: ./install.sh --demo"
+        "$env/bin/python" -I -c 'import importlib.util as find; raise SystemExit(find.find_spec("xllamacpp") is None)' ||
+            say "what answers:  $command providers add --help, or the offline demo model: ./install.sh --demo"
     fi
 }
 
