@@ -10,9 +10,10 @@ import pytest
 
 from harness import BusServer
 from opencrust.bus import Bus
-from opencrust.config import AgentSettings, Configuration, Provider, ProviderKind
+from opencrust.config import AgentSettings, Configuration, PolicySettings, Provider, ProviderKind
 from opencrust.config.budgets import BudgetSettings, Limit, Price
-from opencrust.contracts import Finish
+from opencrust.config.policy import Answer, Rule
+from opencrust.contracts import Finish, InboundMessage, Trust
 from opencrust.usage import read_days, report
 from opencrust_agent.ledger import Demand, Ledger, Metered, MeteredTool, OverBudget, Payer, Prices, Spent
 from opencrust_agent.models import (
@@ -29,6 +30,7 @@ from opencrust_agent.models import (
 from opencrust_agent.tools import Effect, ToolContext, ToolResult, ToolSpec
 from simulators.conversation import Talk, agent, inbound
 from simulators.model import ModelSimulator
+from simulators.model_replies import Call, Reply
 
 PAYER = Payer("web:operator:operator", "web")
 NOTHING = BudgetSettings(limits=(Limit(tokens=0),))
@@ -158,13 +160,20 @@ async def test_tool_calls_have_a_budget(bus_server: BusServer) -> None:
     assert summed["days"][0]["refused"] == 1
 
 
-async def configure(bus: Bus, simulator: ModelSimulator, budgets: BudgetSettings, *models: str) -> None:
+async def configure(
+    bus: Bus, simulator: ModelSimulator, budgets: BudgetSettings, *models: str, policy: PolicySettings | None = None
+) -> None:
     providers = tuple(
         Provider(name=f"p{n}", kind=ProviderKind.OPENAI, base_url=simulator.url, model=model)
         for n, model in enumerate(models)
     )
-    for key, value in Configuration(providers=providers, agent=AgentSettings(budgets=budgets)).for_services().items():
+    settings = AgentSettings(budgets=budgets, policy=policy or PolicySettings())
+    for key, value in Configuration(providers=providers, agent=settings).for_services().items():
         await bus.kv("cfg").put(key, value)
+
+
+def of_owner(number: int, text: str, conversation: str = "main") -> InboundMessage:
+    return inbound(number, text, conversation).model_copy(update={"trust": Trust.OWNER, "may_approve": True})
 
 
 async def test_a_budget_of_nothing_spends_nothing_on_any_path_and_says_so(
@@ -194,3 +203,87 @@ async def test_a_budget_of_nothing_spends_nothing_on_any_path_and_says_so(
             assert sum(row.calls for row in day.rows) == before
             assert day.refused >= 3
             assert day.rows[0].user == "web:operator:operator"
+
+
+async def test_a_budget_of_nothing_makes_no_summary(bus_server: BusServer, tmp_path: Path) -> None:
+    """Two conversations that are due for one: while there is a budget it is made, without it nothing is sent."""
+    provisioner = await bus_server.connect("provisioner")
+    async with ModelSimulator() as simulator:
+        await configure(provisioner, simulator, BudgetSettings(), "echo")
+        async with agent(bus_server, tmp_path):
+            talk = Talk(await bus_server.connect("gateway"))
+            await talk.start()
+            for number, conversation in enumerate(("paid", "paid", "free", "free")):
+                await talk.say(of_owner(number, "long " * 2000, conversation))
+                assert (await talk.hear()).finish is Finish.COMPLETE
+            await talk.say(of_owner(10, "and now?", "paid"))
+            assert (await talk.hear()).finish is Finish.COMPLETE
+            asked = [received.body["messages"][0]["content"] for received in simulator.requests]
+            assert [text.startswith("Summarise") for text in asked] == [False, False, False, False, True, False]
+            await configure(provisioner, simulator, NOTHING, "echo")
+            await asyncio.sleep(0.3)
+            await talk.say(of_owner(11, "and now?", "free"))
+            assert (await talk.hear()).finish is Finish.FAILED
+            assert len(simulator.requests) == len(asked)
+
+
+FILE = Call("file_write", {"path": "note.txt", "text": "hello"})
+
+
+async def test_a_budget_of_nothing_runs_no_tool_and_asks_no_further(bus_server: BusServer, tmp_path: Path) -> None:
+    """No tool calls left: the tool does not run, the model hears why. No seconds left: nor is the model asked again."""
+    provisioner = await bus_server.connect("provisioner")
+    async with ModelSimulator() as simulator:
+        simulator.queue(Reply(calls=(FILE,)), Reply("I may not."))
+        await configure(provisioner, simulator, BudgetSettings(limits=(Limit(tool_calls=0),)), "m")
+        async with agent(bus_server, tmp_path):
+            talk = Talk(await bus_server.connect("gateway"))
+            await talk.start()
+            await talk.say(of_owner(1, "write hello into note.txt"))
+            assert (await talk.hear()).text == "I may not."
+            assert "0 tool calls a day" in str(simulator.requests[-1].body["messages"][-1])
+            assert list(tmp_path.rglob("note.txt")) == []
+            assert len(simulator.requests) == 2
+
+
+async def test_what_waits_for_an_approval_spends_nothing_either_once_the_budget_is_nothing(
+    bus_server: BusServer, tmp_path: Path
+) -> None:
+    provisioner = await bus_server.connect("provisioner")
+    policy = PolicySettings(rules=(Rule(then=Answer.ASK, tools=("file_write",)),))
+    nothing = BudgetSettings(limits=(Limit(tokens=0), Limit(tool_calls=0)))
+    async with ModelSimulator() as simulator:
+        simulator.queue(Reply(calls=(FILE,)), Reply("Never said."))
+        await configure(provisioner, simulator, BudgetSettings(), "m", policy=policy)
+        async with agent(bus_server, tmp_path):
+            talk = Talk(await bus_server.connect("gateway"))
+            await talk.start()
+            await talk.say(of_owner(1, "write hello into note.txt"))
+            asked = await talk.hear()
+            assert asked.approval is not None
+            await configure(provisioner, simulator, nothing, "m", policy=policy)
+            await asyncio.sleep(0.3)
+            await talk.say(of_owner(2, f"/approve {asked.approval.id}"))
+            replies = [await talk.hear(), await talk.hear()]
+            assert {reply.finish for reply in replies} == {Finish.COMPLETE, Finish.FAILED}
+            assert any("the budget of 0 tokens a day" in reply.text for reply in replies)
+            assert list(tmp_path.rglob("note.txt")) == []
+            assert len(simulator.requests) == 1
+
+
+async def test_an_owner_is_told_once_that_most_of_a_budget_is_used(bus_server: BusServer, tmp_path: Path) -> None:
+    provisioner = await bus_server.connect("provisioner")
+    async with ModelSimulator() as simulator:
+        await configure(provisioner, simulator, BudgetSettings(limits=(Limit(tool_calls=1),)), "m")
+        async with agent(bus_server, tmp_path):
+            talk = Talk(await bus_server.connect("gateway"))
+            await talk.start()
+            simulator.queue(Reply(calls=(Call("clock", {}),)), Reply("Noon."), Reply("Yes."), Reply("No."))
+            await talk.say(of_owner(1, "what time is it?").model_copy(update={"is_group": True}))
+            assert (await talk.hear()).text == "Noon.", "others read it in a group"
+            await talk.say(of_owner(2, "really?"))
+            told = await talk.hear()
+            assert told.text.startswith("Yes.")
+            assert "80% of 1 tool calls a day for everybody together is used" in told.text
+            await talk.say(of_owner(3, "sure?"))
+            assert (await talk.hear()).text == "No."

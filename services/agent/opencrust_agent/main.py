@@ -97,6 +97,7 @@ async def run(context: Context) -> None:
             contacts=contacts,
             guard=GuardStage(bus, guard, lambda: (detector.longest, detector.longest_spaced)),
             meter=lambda model, message: Metered(model, ledger, lambda: minds.now.prices, payer_of(message)),
+            news=ledger.news,
         )
         slots = minds.now.settings.slots
         drain = Drain(bus, AGENT_DURABLE, turns.run, slots=slots, owner=context.instance)

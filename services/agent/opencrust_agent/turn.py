@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from opencrust.bus import Bus
+from opencrust.bus import Bus, BusError
 from opencrust.bus.deadletter import bury
 from opencrust.bus.drain import Work
 from opencrust.config import AgentSettings
@@ -63,6 +63,8 @@ TRUSTED = (Trust.OWNER, Trust.USER)
 
 Meter = Callable[[Model, InboundMessage], Model]
 """Puts a model on the account of a message's sender."""
+News = Callable[[], Awaitable[list[str]]]
+"""What the owner should hear of, once: sentences."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ class Turns:
         contacts: Contacts | None = None,
         guard: GuardStage | None = None,
         meter: Meter | None = None,
+        news: News | None = None,
     ) -> None:
         self._bus = bus
         self._admissions = admissions
@@ -112,6 +115,7 @@ class Turns:
         self._guard = guard
         self._contacts = contacts
         self._meter = meter
+        self._news = news
         self.executor = Executor(vetting, guard.call if guard is not None else None, redact)
         self._resuming = Resuming(bus, approvals, self.executor)
         self._commands = Commands(
@@ -243,12 +247,23 @@ class Turns:
                 outcome.model = mind.label(outcome.model)
                 if self._guard is not None:
                     outcome = await self._guard.reply(outcome, setting)
+                outcome.text += await self._told(message)
                 await setting.live.send(EventType.FINISHED, data={"finish": outcome.finish})
                 return answered(
                     session.model_copy(update={"tainted": setting.tainted, "vouched": setting.vouched}), said, outcome
                 )
         finally:
             live.close()
+
+    async def _told(self, message: InboundMessage) -> str:
+        """What the owner should hear of, below an answer to himself alone."""
+        if self._news is None or message.trust is not Trust.OWNER or message.is_group:
+            return ""
+        try:
+            return "".join(f"\n\n(Budget: {text}. `opencrust usage` shows more.)" for text in await self._news())
+        except BusError as error:
+            log.warning("the owner is not told of budgets now: %s", error)
+            return ""
 
     def _setting(
         self,

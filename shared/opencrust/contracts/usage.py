@@ -63,5 +63,7 @@ class DayUsage(Versioned):
     holds: dict[str, UsageHold] = {}
     alerts: list[Annotated[str, StringConstraints(max_length=500)]] = []
     """Limits of which more than the alert's share is used: each is told once a day."""
+    told: list[Annotated[str, StringConstraints(max_length=500)]] = []
+    """Those of them that an owner was told of in a chat."""
     refused: Count = 0
     """Calls that were not made, for a limit's sake."""

@@ -71,6 +71,7 @@ class Book:
         self._rows = {_key(row): row for row in record.rows}
         self._holds = dict(record.holds)
         self._alerts = list(record.alerts)
+        self._told = list(record.told)
         self._refused = record.refused
 
     def record(self) -> DayUsage:
@@ -80,6 +81,7 @@ class Book:
             rows=list(self._rows.values()),
             holds=self._holds,
             alerts=self._alerts,
+            told=self._told,
             refused=self._refused,
         )
 
@@ -135,6 +137,17 @@ class Book:
             }
         )
         return self._new_alerts(payer)
+
+    @property
+    def untold(self) -> list[str]:
+        """Alerts that no owner was told of yet."""
+        return [text for text in self._alerts if text not in self._told]
+
+    def tell(self) -> list[str]:
+        """The same; with this they count as told."""
+        news = self.untold
+        self._told += news
+        return news
 
     def _limits_of(self, payer: Payer) -> list[Limit]:
         names = {"day": "*", "user": payer.user, "channel": payer.channel, "agent": payer.agent}

@@ -64,6 +64,7 @@ class Ledger:
         self._clock = clock
         self._days: dict[date, _Day] = defaultdict(_Day)
         self._last: tuple[date, bytes, int] | None = None
+        self._untold = False
         self.refused = 0
 
     async def reserve(self, payer: Payer, demand: Demand, seconds: float = HOLD_SECONDS) -> Hold:
@@ -97,6 +98,14 @@ class Ledger:
         for text in alerts:
             log.warning("budget: %s", text)
             await self._audit(hold.day, text)
+
+    async def news(self) -> list[str]:
+        """Alerts of today that no owner was told of: whoever calls this tells one, now. Quick where there are none.
+
+        Raises:
+            BusError: the account cannot be written.
+        """
+        return await self._change(self._clock().date(), Book.tell) if self._untold else []
 
     def _change(self, day: date, change: Callable[[Book], Any]) -> "asyncio.Future[Any]":
         """Apply ``change`` to the day's record, with others. Its result comes once it is stored."""
@@ -151,6 +160,7 @@ class Ledger:
             except (WrongRevision, KeyExists):
                 continue
             self._last = (day, data, revision)
+            self._untold = bool(book.untold)
             return results
         raise BusError("the usage record is written by too many at once")
 

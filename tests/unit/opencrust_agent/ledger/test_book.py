@@ -97,6 +97,8 @@ def test_an_alert_is_told_once() -> None:
     assert told == ["80% of 100 tokens a day for user telegram:1:anna is used"]
     again = book(Limit(per="user", tokens=100), record=account.record())
     assert again.settle("c", ANNA, Spent("m", "p", 1)) == []
+    assert again.tell() == told == book(record=account.record()).untold
+    assert again.untold == book(record=again.record()).tell() == []
 
 
 def test_many_users_do_not_fill_the_record() -> None:
