@@ -146,7 +146,7 @@ class Run:
             messages=messages,
             lost=len(said_all - set(heard_all)),
             doubled=sum(heard_all.values()) - len(heard_all),
-            inverted=sum(_inversions(texts, said[c]) for kind in (heard, shown) for c, texts in kind.items()),
+            inverted=sum(inversions(texts, said[c]) for kind in (heard, shown) for c, texts in kind.items()),
             lost_out=len(said_all - set(shown_all)),
             doubled_out=sum(shown_all.values()) - len(shown_all),
             unknown=await self._unknown() - unknown,
@@ -173,7 +173,7 @@ class Run:
         asyncio.get_running_loop().call_later(0.3, again)
 
 
-def _inversions(texts: list[str], order: list[str]) -> int:
+def inversions(texts: list[str], order: list[str]) -> int:
     """How many neighbours stand in the wrong order, doubles left out: a double comes after its first."""
     first = list(dict.fromkeys(texts))
     places = [order.index(text) for text in first]
