@@ -535,6 +535,7 @@ class TelegramSimulator:
         if text == sent.now:
             raise Refusal(400, "Bad Request: message is not modified")
         sent.edits.append(text)
+        sent.parameters["reply_markup"] = parameters.get("reply_markup")  # without it, the buttons go
         return {"message_id": sent.id, "text": text}
 
     def _rate(self, chat: int) -> None:

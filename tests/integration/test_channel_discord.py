@@ -9,7 +9,7 @@ import pytest
 
 from channels import ChannelHouse, until
 from harness import BusServer
-from opencrust.contracts import ApprovalCard, InboundMessage
+from opencrust.contracts import ApprovalCard, CardDecided, CardOutcome, InboundMessage
 from opencrust.contracts.messages import now
 from opencrust_sim.discord import BOT, DIRECT, GENERAL, TOKEN, DiscordSimulator
 
@@ -139,6 +139,10 @@ async def test_slash_commands_and_buttons(house: ChannelHouse, discord: DiscordS
     await until(lambda: discord.interactions[pressed]["answers"] == [{"type": 6}])
     decision = (await house.received())[-1]
     assert (decision.text, decision.sender.user) == ("/approve abcdefgh23456722", "4321")
+    await house.reply(message, "", id="card:1", decided=CardDecided(card=card, outcome=CardOutcome.DENIED))
+    await until(lambda: question["content"].endswith("Denied."))
+    assert (question["components"], question["embeds"]) == ([], [])
+    assert len(discord.channels[GENERAL].messages) == 2
 
 
 async def test_files_come_in_and_go_out(house: ChannelHouse, discord: DiscordSimulator) -> None:

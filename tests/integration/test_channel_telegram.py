@@ -18,7 +18,16 @@ from opencrust.bus import subjects
 from opencrust.bus.archive import Archive
 from opencrust.bus.blobs import Blobs
 from opencrust.config import ChannelMode, Webhook
-from opencrust.contracts import ApprovalCard, Attachment, EventType, InboundMessage, TurnEvent, encode
+from opencrust.contracts import (
+    ApprovalCard,
+    Attachment,
+    CardDecided,
+    CardOutcome,
+    EventType,
+    InboundMessage,
+    TurnEvent,
+    encode,
+)
 from opencrust.contracts.messages import now
 from opencrust_dlq.desk import Desk
 from opencrust_sim.telegram import BOT_ID, BOT_NAME, TOKEN, TelegramSimulator
@@ -150,6 +159,18 @@ async def test_a_question_has_two_buttons_and_a_press_is_its_pressers_word(
     pressed = (await heard(house, 2))[1]
     assert (pressed.text, pressed.sender.user, pressed.key) == (f"/approve {CARD}", "8", message.key)
     await until(lambda: len(telegram.answered_presses) == 1)
+    outcome = CardDecided(card=card, outcome=CardOutcome.APPROVED, where="on the web page")
+    for _ in range(2):  # told again, it changes nothing
+        await house.reply(message, "", id="card:1", decided=outcome)
+    await until(lambda: telegram.sent[1].now.endswith("Approved on the web page."))
+    assert "buy &lt;b&gt;bread" in telegram.sent[1].now
+    assert telegram.sent[1].parameters["reply_markup"] is None
+    await until(lambda: _nothing_waits(house))
+    assert len(telegram.sent) == 2
+
+
+async def _nothing_waits(house: ChannelHouse) -> bool:
+    return await house.waiting() == 0
 
 
 async def test_a_long_answer_comes_in_parts_and_what_is_refused_is_a_dead_letter(

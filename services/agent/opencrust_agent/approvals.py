@@ -13,14 +13,17 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from opencrust.bus import Bus, BusError, subjects
+from opencrust.bus import Bus, BusError, registry, subjects
 from opencrust.bus.archive import Archive
 from opencrust.bus.errors import KeyExists, WrongRevision
 from opencrust.contracts import (
     Approval,
     ApprovalState,
+    CardDecided,
+    CardOutcome,
     ContractError,
     InboundMessage,
+    OutboundMessage,
     Sender,
     Source,
     Trust,
@@ -37,6 +40,18 @@ SWEEP_SECONDS = 20.0
 WOKEN_FOR = timedelta(minutes=5)
 """Wake-ups are repeated for so long after a decision: within the stream's ten minutes against duplicates."""
 _TRIES = 5
+
+
+CARD_FOR = timedelta(hours=6)
+"""For so long the card's message is worth changing."""
+PLATFORMS = frozenset(channel.name for channel in registry.CHANNELS) - {"web"}
+_OUTCOMES = {
+    ApprovalState.APPROVED: CardOutcome.APPROVED,
+    ApprovalState.USED: CardOutcome.APPROVED,
+    ApprovalState.DENIED: CardOutcome.DENIED,
+    ApprovalState.EXPIRED: CardOutcome.EXPIRED,
+}
+_SURFACES = {"gateway": "on the web page", "cli": "on the command line"}
 
 
 class NotDecided(Exception):
@@ -70,6 +85,15 @@ def _to_be_woken(approval: Approval, at: datetime) -> bool:
     return (
         approval.state is not ApprovalState.USED and approval.decided is not None and at - approval.decided < WOKEN_FOR
     )
+
+
+def decided_where(approval: Approval) -> str:
+    """The surface, where it was decided on another than the one that asked."""
+    service, colon, _ = approval.decided_by.partition(":")
+    if colon and service in _SURFACES:
+        return _SURFACES[service]
+    channel = approval.decided_by.partition("/")[0]
+    return f"on {channel}"[:64] if channel and channel != approval.address.channel else ""
 
 
 class Approvals:
@@ -150,7 +174,9 @@ class Approvals:
         with suppress(NotDecided):
             approval, revision = await self._look(id)
             if approval is not None and approval.state is ApprovalState.PENDING:
-                await self._turn_to(approval, revision, ApprovalState.EXPIRED, "")
+                withdrawn = await self._turn_to(approval, revision, ApprovalState.EXPIRED, "")
+                if withdrawn is not None:
+                    await self._tell_card(withdrawn)
 
     async def wake(self, approval: Approval) -> None:
         """Have the conversation go on. Stored once, however often it is said."""
@@ -171,6 +197,28 @@ class Approvals:
         )
         await self._bus.publish_stored(
             subjects.msg_in(address.channel, address.key), encode(message), message_id=message.dedupe_id
+        )
+        await self._tell_card(approval)
+
+    async def _tell_card(self, approval: Approval) -> None:
+        """Have the message that asked say what was decided, on platforms that show one. Stored once, too."""
+        address = approval.address
+        if address.channel not in PLATFORMS:
+            return
+        outcome = _OUTCOMES.get(approval.state)
+        if outcome is None:
+            return
+        message = OutboundMessage(
+            id=f"card:{approval.card.id}",
+            in_reply_to=f"approval:{approval.card.id}",
+            address=address,
+            text="",
+            decided=CardDecided(card=approval.card, outcome=outcome, where=decided_where(approval)),
+            created_time=now(),
+            expires_time=now() + CARD_FOR,
+        )
+        await self._bus.publish_stored(
+            subjects.msg_out(address.channel, address.key), encode(message), message_id=f"{address.key}:{message.id}"
         )
 
     async def sweep(self) -> None:

@@ -109,9 +109,16 @@ class DiscordAdapter(ChannelAdapter):
 
     async def edit(self, address: ReplyAddress, message: str, part: OutPart) -> SendResult:
         """Change one of our messages."""
+        return await self._change(address, message, sending.edited(part))
+
+    async def decided(self, address: ReplyAddress, message: str, part: OutPart) -> SendResult:
+        """The question's words and its outcome, without buttons and box."""
+        return await self._change(address, message, {**sending.edited(part), "components": [], "embeds": []})
+
+    async def _change(self, address: ReplyAddress, message: str, body: Mapping[str, object]) -> SendResult:
         path = f"/channels/{address.thread or address.conversation}/messages/{message}"
         try:
-            await self._rest.call("PATCH", path, sending.edited(part))
+            await self._rest.call("PATCH", path, body)
             return Sent(message)
         except Refusal as error:
             self._limited(error)

@@ -346,6 +346,10 @@ class ChannelAdapter(ABC):
         """Make an earlier message of ours read as ``part`` does. Idempotent, so Unknown may be repeated."""
         return Refused("this platform edits nothing")
 
+    async def decided(self, address: ReplyAddress, message: str, part: OutPart) -> SendResult:
+        """Make an earlier question of ours read as ``part`` does, without its buttons. Idempotent."""
+        return await self.edit(address, message, part)
+
     async def fetch(self, file: RemoteFile, limit: int) -> bytes:
         """The bytes of a file. At most ``limit`` are read.
 

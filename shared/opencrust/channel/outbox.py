@@ -28,6 +28,7 @@ from opencrust.channel.adapter import (
     Showing,
     Unknown,
 )
+from opencrust.channel.cards import Cards
 from opencrust.channel.ledger import FINAL, Ledger, Overtaken, Page, PartRecord, PartState, part_key
 from opencrust.channel.limits import Limits
 from opencrust.channel.link import Link
@@ -96,6 +97,7 @@ class Outbox:
         self._account = account
         self._reply_age = timedelta(hours=reply_hours)
         self._ledger = Ledger(bus, adapter.name, owner)
+        self._cards = Cards(bus, adapter)
         self._left: dict[str, tuple[int, float]] = {}
         """When parts of other replicas were first found attempting: key → (revision, the loop's clock)."""
         self._faults: Counter[int] = Counter()
@@ -186,6 +188,10 @@ class Outbox:
             await self._send_reply(delivery, reply)
 
     async def _send_reply(self, delivery: Delivery, reply: OutboundMessage) -> None:
+        if reply.decided is not None:
+            wait = await self._cards.decided(reply, reply.decided)
+            await (delivery.ack(confirmed=True) if wait is None else delivery.retry(min(wait, LONGEST_RETRY)))
+            return
         planning = (reply, self._adapter.compose, self._adapter.dialect)
         # 100 kB take a second or two: a lease and heartbeats must be renewed meanwhile
         parts = plan(*planning) if len(reply.text) <= LONG_TEXT else await asyncio.to_thread(plan, *planning)
@@ -270,6 +276,7 @@ class Outbox:
         match result:
             case Sent(id):
                 await self._settle(page, number, PartState.SENT, id=id)
+                await self._cards.sent(reply, number, len(page.record.parts), id)
                 return None
             case Refused(reason):
                 await self._settle(page, number, PartState.FAILED, reason=reason)
@@ -318,6 +325,7 @@ class Outbox:
         match await self._ask_platform(part):
             case Sent(id):
                 await self._settle(page, part.number, PartState.SENT, id=id)
+                await self._cards.sent(reply, number, len(page.record.parts), id)
                 return None
             case NotSent():
                 return None

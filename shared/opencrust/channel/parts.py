@@ -37,5 +37,10 @@ def plan(reply: OutboundMessage, compose: Callable[[str], Sequence[str]], dialec
 
 def card_text(card: ApprovalCard) -> str:
     """What is asked, and how to answer it where there are no buttons."""
+    return f"{question(card)}\n\nAnswer with /approve {card.id} or /deny {card.id}."
+
+
+def question(card: ApprovalCard) -> str:
+    """What is asked."""
     lines = "\n".join(card.lines)
-    return f"May I do this?\n\n{lines}\n\nAnswer with /approve {card.id} or /deny {card.id}."
+    return f"May I do this?\n\n{lines}"

@@ -19,6 +19,8 @@ from opencrust.contracts.journal import CallState, Journal, JournalCall, Outcome
 from opencrust.contracts.messages import (
     ApprovalCard,
     Attachment,
+    CardDecided,
+    CardOutcome,
     ContextTurn,
     Delivery,
     Finish,
@@ -41,6 +43,8 @@ __all__ = [
     "ApprovalsReply",
     "Attachment",
     "CallState",
+    "CardDecided",
+    "CardOutcome",
     "ContextTurn",
     "ContractError",
     "Decision",

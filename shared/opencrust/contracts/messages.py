@@ -159,6 +159,24 @@ class ApprovalCard(Contract):
     expires: AwareDatetime
 
 
+class CardOutcome(StrEnum):
+    """What became of a question."""
+
+    APPROVED = "approved"
+    DENIED = "denied"
+    EXPIRED = "expired"
+    """Nobody answered in time, or it is asked no longer."""
+
+
+class CardDecided(Contract):
+    """A question was decided, here or elsewhere: its message loses its buttons, and says so."""
+
+    card: ApprovalCard
+    outcome: CardOutcome
+    where: Annotated[str, StringConstraints(max_length=64)] = ""
+    """On which other surface, for the person: ``on the web page``."""
+
+
 class Usage(Contract):
     """Tokens that a turn cost."""
 
@@ -182,6 +200,9 @@ class OutboundMessage(Versioned):
     usage: Usage = Usage()
     attachments: Annotated[list[Attachment], Field(max_length=MAX_ATTACHMENTS)] = []
     approval: ApprovalCard | None = None
+    decided: CardDecided | None = None
+    """With no text of its own: an earlier message of this conversation, which asked, is changed. Sent to platforms
+    alone, and not kept in CONVLOG."""
     created_time: AwareDatetime
     expires_time: AwareDatetime | None = None
     """After this the reply is stale: its channel drops it, with a receipt that says so."""

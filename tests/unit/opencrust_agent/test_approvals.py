@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from opencrust.contracts import Approval, ApprovalCard, ApprovalState, ReplyAddress, Sender, Trust
-from opencrust_agent.approvals import lapsed, may_decide, new_id
+from opencrust_agent.approvals import decided_where, lapsed, may_decide, new_id
 
 AT = datetime(2026, 11, 25, tzinfo=UTC)
 QUESTION = Approval(
@@ -39,6 +39,20 @@ def test_a_question_lapses_and_a_decision_does_not() -> None:
     assert lapsed(QUESTION, AT)
     assert not lapsed(QUESTION, AT - timedelta(seconds=1))
     assert not lapsed(QUESTION.model_copy(update={"state": ApprovalState.APPROVED}), AT)
+
+
+@pytest.mark.parametrize(
+    ("by", "where"),
+    [
+        ("telegram/bot/7", ""),
+        ("discord/bot/1", "on discord"),
+        ("gateway:owner", "on the web page"),
+        ("cli:", "on the command line"),
+        ("", ""),
+    ],
+)
+def test_where_it_was_decided_is_said_where_that_was_elsewhere(by: str, where: str) -> None:
+    assert decided_where(QUESTION.model_copy(update={"decided_by": by})) == where
 
 
 def test_ids_are_not_guessed() -> None:
