@@ -194,6 +194,8 @@ def percent(url: str, characters: str) -> str:
     return url
 
 
+_INSIDE = "[A-Za-z0-9]"
+"""Beside these, a character is surely inside a word; whether a platform takes ``é`` for a letter, nobody says."""
 _PAIRS = {"*": "\N{ASTERISK OPERATOR}", "_": "\N{FULLWIDTH LOW LINE}", "~": "\N{TILDE OPERATOR}"}
 
 
@@ -204,7 +206,7 @@ def unpaired(text: str) -> str:
     text = text.replace("`", "\N{MODIFIER LETTER GRAVE ACCENT}")
     for char, like in _PAIRS.items():
         if char in text:
-            text = re.sub(rf"(?<![^\W_]){re.escape(char)}(?=\S)|(?<=\S){re.escape(char)}(?![^\W_])", like, text)
+            text = re.sub(rf"(?<!{_INSIDE}){re.escape(char)}(?=\S)|(?<=\S){re.escape(char)}(?!{_INSIDE})", like, text)
     return text
 
 

@@ -6,7 +6,7 @@ import unicodedata
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from opencrust.channel.text import DISCORD, PLAIN, SLACK, TELEGRAM, WHATSAPP, Dialect, literal, parts, render
@@ -140,6 +140,7 @@ def test_fences_are_closed_in_every_part(dialect: Dialect, text: str, limit: int
 
 @settings(max_examples=200, deadline=None)
 @given(text=words)
+@example(text="é_1_`")
 def test_untrusted_text_is_never_markup(text: str) -> None:
     (telegram,) = render(literal(text), TELEGRAM) or [""]
     assert "<" not in telegram
