@@ -66,7 +66,7 @@ async def test_a_message_comes_in_once_and_its_answer_goes_out(house: ChannelHou
     await slack.say("in private", channel=DIRECT)
     await until(lambda: said(slack, DIRECT) == ["You wrote: in private"] and len(said(slack)) == 1)
     assert said(slack) == ["You wrote: hi &amp; there (https://x.org)"]
-    [first, second] = await house.received()
+    [first, second] = sorted(await house.received(), key=lambda message: message.conversation)
     assert (first.account, first.conversation, first.thread, first.is_group) == (TEAM, GENERAL, asked["ts"], True)
     assert (second.conversation, second.thread, second.is_group) == (DIRECT, None, False)
     assert slack.channels[GENERAL][-1]["thread_ts"] == asked["ts"]
@@ -106,7 +106,7 @@ async def test_a_dead_connection_is_left_within_two_seconds(house: ChannelHouse,
     await slack.socket_do("silence")
     dead = list(slack.connections)
     took = await until(lambda: any(connection not in dead for connection in slack.connections), 6)
-    assert took < 2.5  # 2 and a loaded machine
+    assert took < 2  # and by then a new one stands
     await slack.say("hello", channel=DIRECT)
     await until(lambda: has(house, "hello"))
     [facts] = await house.health()

@@ -1,10 +1,10 @@
 """OpenCrust on Slack.
 
-**Listening.** Socket Mode (:mod:`.socket`, the default: no public address) holds several connections in every replica;
-Slack gives each event to one of them, and to another one if it is not acknowledged. slack-sdk's client keeps a
-connection and pings it every second; ours supervises it: one that is silent is left within two seconds. HTTP mode
-(:mod:`.webhook`) takes signed calls instead. Either way an envelope becomes an event in :mod:`.events`, which is pure,
-is handed on, and acknowledged after.
+**Listening.** Socket Mode (:mod:`.socket`, the default: no public address) holds several connections in every replica
+(:mod:`.connection`); Slack gives each event to one of them, and to another one if it is not acknowledged. HTTP mode
+(:mod:`.webhook`) takes signed calls instead. Either way an envelope goes through the :mod:`.intake`: it waits for its
+turn in its conversation (:mod:`.order`), what was missed before it is read first (:mod:`.catchup`), it becomes an event
+in :mod:`.events`, which is pure, is handed on, and is acknowledged after that.
 
 A message that names us comes as two events with two ids: both become one, under channel and time stamp.
 

@@ -4,9 +4,8 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
-from typing import Any, ClassVar, Final, TypeVar
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -34,20 +33,16 @@ from opencrust.channel.adapter import (
     WebhookRequest,
     read_limited,
 )
-from opencrust.channel.in_order import InOrder
 from opencrust.channel.text import SLACK
 from opencrust.config import ChannelMode
 from opencrust.contracts import ReplyAddress
 from opencrust.credentials import CredentialError
 from opencrust_channel_slack import sending, webhook
 from opencrust_channel_slack.api import DEFAULT_BASE, Api, NoAnswer, Refusal
-from opencrust_channel_slack.catchup import CatchUp, place_of
-from opencrust_channel_slack.events import Me, event_of
-from opencrust_channel_slack.socket import Connection, Sockets
-
-log = logging.getLogger(__name__)
-_Given = TypeVar("_Given")
-_Result = TypeVar("_Result")
+from opencrust_channel_slack.connection import Connection
+from opencrust_channel_slack.events import Me
+from opencrust_channel_slack.intake import Intake
+from opencrust_channel_slack.socket import Sockets
 
 PATH: Final = "/slack/events"
 """Of all of Slack's calls in HTTP mode: events, commands, buttons."""
@@ -55,8 +50,6 @@ CONNECTIONS: Final = 2
 LOOK_BACK: Final = 50
 """Messages of a conversation that are looked through for one that may have been sent."""
 ASK_EVERY: Final = 60.0
-STORE_PAUSES: Final = (0.1, 0.3, 1.0, 2.0)
-MOST_WAITING: Final = 5_000
 NOT_KNOWN: Final = "I do not know you here. Write to me in private first."
 
 
@@ -76,6 +69,7 @@ class SlackAdapter(ChannelAdapter):
         self._api = Api(self._base, runtime.secret)
         self._me = Me("", "")
         self._sockets: Sockets | None = None
+        self._intake: Intake | None = None
         self._status = True
         self._http = runtime.settings.mode is ChannelMode.WEBHOOK
         self.capabilities = Capabilities(
@@ -112,9 +106,6 @@ class SlackAdapter(ChannelAdapter):
 
     async def ingest(self, emit: Emit, stop: asyncio.Event) -> None:
         """Hold sockets open; in HTTP mode see that Slack still knows us."""
-        if self._http:
-            await self._wait_for_calls(stop)
-            return
         broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def failed(error: BaseException) -> None:
@@ -122,66 +113,63 @@ class SlackAdapter(ChannelAdapter):
                 known = isinstance(error, (BusError, CredentialError))
                 broken.set_exception(error if known else LinkError(f"an event failed: {type(error).__name__}"))
 
-        work = InOrder(failed)
-        missed = CatchUp(self._runtime, self._api, self._me, partial(patiently, emit))
+        async with self._taking(emit, failed) as intake:
+            if self._http:
+                await self._wait_for_calls(intake, broken, stop)
+            else:
+                await self._hold_sockets(intake, broken, stop)
 
+    @contextlib.asynccontextmanager
+    async def _taking(self, emit: Emit, failed: Callable[[BaseException], None]) -> AsyncIterator[Intake]:
+        intake = Intake(self._runtime, self._api, self._me, emit, self._flushed, failed)
+        await intake.start()
+        self._intake = intake
+        try:
+            yield intake
+            await intake.drain()  # it is to stop: what is in hand is stored and acknowledged yet
+        finally:
+            self._intake = None
+            if self._sockets is not None:
+                await self._sockets.close()
+            await intake.close()
+
+    async def _flushed(self, apart: object) -> bool:
+        return self._sockets is None or await self._sockets.flushed(apart)
+
+    async def _hold_sockets(self, intake: Intake, broken: asyncio.Future[None], stop: asyncio.Event) -> None:
         def take(envelope: Mapping[str, Any], connection: Connection) -> None:
-            if len(work) < MOST_WAITING:  # what is not taken is not acknowledged: Slack brings it again
-                work.put(_channel(envelope), partial(self._handle, emit, missed, envelope, connection))
+            number, kind = str(envelope["envelope_id"]), str(envelope.get("type"))
+            answers = kind == "slash_commands" and bool(envelope.get("accepts_response_payload"))
 
-        def begun() -> None:
-            missed.begin()
-            work.put("", partial(_read_again, missed, work))
+            async def done(fate: Fate) -> None:
+                await connection.acknowledge(number, acknowledgement(fate) if answers else None)
+
+            intake.take(kind, envelope.get("payload"), number, done, connection)
 
         count = max(1, min(9, int(self._runtime.settings.number("connections", CONNECTIONS))))
-        self._sockets = Sockets(self._runtime, self._api, count, take, begun)
-        flushing = asyncio.create_task(missed.cursors.flushing())
-        try:
-            await self._sockets.run(broken, stop)
-        finally:
-            flushing.cancel()
-            await asyncio.gather(flushing, return_exceptions=True)
-            await work.close()
-            with contextlib.suppress(BusError):
-                await missed.cursors.flush()
+        self._sockets = Sockets(self._runtime, self._api, count, take, intake.bury, intake.begun, intake.missed.lost)
+        await self._sockets.run(broken, stop)
 
-    async def _handle(self, emit: Emit, missed: CatchUp, envelope: Mapping[str, Any], connection: Connection) -> None:
-        """Hand an envelope on, and acknowledge it after."""
-        kind, payload = str(envelope.get("type")), envelope.get("payload")
-        fate = Fate.DROPPED
-        try:
-            event = event_of(kind, payload if isinstance(payload, Mapping) else {}, self._me)
-        except Exception as error:  # noqa: BLE001 - one odd event must not hold up the others
-            log.warning("an event of Slack's was not understood: %s", type(error).__name__)
-            event = None
-        if event is not None:
-            if kind == "events_api" and isinstance(payload, Mapping) and event.message:
-                place = place_of(payload["event"])
-                await patiently(partial(missed.before, place), event.message)
-                fate = await patiently(emit, event)
-                missed.cursors.advance(place, event.message)
-            else:
-                fate = await patiently(emit, event)
-        answer = None
-        if envelope.get("accepts_response_payload") and kind == "slash_commands":
-            answer = acknowledgement(fate)
-        await connection.acknowledge(str(envelope["envelope_id"]), answer)
-
-    async def _wait_for_calls(self, stop: asyncio.Event) -> None:
+    async def _wait_for_calls(self, intake: Intake, broken: asyncio.Future[None], stop: asyncio.Event) -> None:
+        """See now and then that Slack still knows us; it calls by itself."""
+        intake.begun()
         while not stop.is_set():
             await self.connect()
             self._runtime.link.alive()
-            try:
-                async with asyncio.timeout(ASK_EVERY):
-                    await stop.wait()
-            except TimeoutError:
-                continue
+            stopping = asyncio.create_task(stop.wait())
+            watched: list[asyncio.Future[Any]] = [stopping, broken]
+            await asyncio.wait(watched, timeout=ASK_EVERY, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            if broken.done():
+                broken.result()
 
     def routes(self) -> Sequence[Route]:
         """HTTP mode's one path."""
         return [Route("POST", PATH, self._called)] if self._http else []
 
     async def _called(self, request: WebhookRequest, emit: Emit) -> WebhookReply:
+        """One call. It is answered when its event is stored: within Slack's three seconds, or it comes again."""
+        del emit  # what comes goes through the intake, which keeps the order
         secret = await self._runtime.secret("signing_secret")
         if not webhook.verified(request, secret.reveal_text()):
             return webhook.UNSIGNED
@@ -191,10 +179,22 @@ class SlackAdapter(ChannelAdapter):
         kind, payload = found
         if kind == "url_verification":
             return WebhookReply(200, str(payload.get("challenge") or "").encode())
-        event = event_of(kind, payload, self._me)
-        fate = Fate.DROPPED if event is None else await emit(event)
+        fate: asyncio.Future[Fate] = asyncio.get_running_loop().create_future()
+
+        async def done(given: Fate) -> None:
+            if not fate.done():
+                fate.set_result(given)
+
+        intake = self._intake
+        if intake is None or not intake.take(kind, payload, webhook.number(request), done):
+            return webhook.LATER
+        try:
+            async with asyncio.timeout(webhook.ANSWER_SECONDS):
+                known = await fate
+        except TimeoutError:  # it stays in its queue; when Slack brings it again, it is known
+            return webhook.LATER
         if kind == "slash_commands":
-            return WebhookReply(200, json.dumps(acknowledgement(fate)).encode(), "application/json")
+            return WebhookReply(200, json.dumps(acknowledgement(known)).encode(), "application/json")
         return WebhookReply(200)
 
     # -- sending
@@ -321,11 +321,10 @@ class SlackAdapter(ChannelAdapter):
         """How many connections there are, and how often one was dead."""
         if self._sockets is None:
             return {"connections": 0}
-        connections = self._sockets.connections
         return {
             "connections": self._sockets.connected,
-            "connections_begun": sum(connection.begun for connection in connections),
-            "connections_dead": sum(connection.dead for connection in connections),
+            "connections_begun": self._sockets.begun,
+            "connections_dead": self._sockets.dead,
         }
 
     def _is_theirs(self, url: str) -> bool:
@@ -341,30 +340,3 @@ def acknowledgement(fate: Fate) -> dict[str, Any]:
     """The answer to a slash command, shown to nobody but who used it."""
     text = NOT_KNOWN if fate in (Fate.STRANGER, Fate.DROPPED) else "✓"
     return {"response_type": "ephemeral", "text": text}
-
-
-async def patiently(work: Callable[[_Given], Awaitable[_Result]], given: _Given) -> _Result:
-    """Do what needs the bus, however long that is away; Slack meanwhile brings the event again, which does no harm."""
-    attempt = 0
-    while True:
-        try:
-            return await work(given)
-        except BusError as error:
-            if attempt == 0:
-                log.warning("an event waits for the bus: %s", error)
-            await asyncio.sleep(STORE_PAUSES[min(attempt, len(STORE_PAUSES) - 1)])
-            attempt += 1
-
-
-async def _read_again(missed: CatchUp, work: InOrder) -> None:
-    """After a new connection: what was missed in the places that we know, each in its channel's order."""
-    for place in await missed.cursors.met():
-        work.put(place.partition(":")[0], partial(patiently, missed.read, place))
-
-
-def _channel(envelope: Mapping[str, Any]) -> str:
-    """What must stay in order."""
-    payload = envelope.get("payload")
-    inner = payload.get("event") if isinstance(payload, Mapping) else None
-    channel = inner.get("channel") if isinstance(inner, Mapping) else None
-    return channel if isinstance(channel, str) and channel else str(envelope.get("type"))

@@ -55,7 +55,7 @@ class Api:
         if self._session is None or self._session.closed:
             timeout = aiohttp.ClientTimeout(total=CALL_SECONDS, sock_connect=10)
             self._session = aiohttp.ClientSession(
-                timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), trace_configs=[_no_redirects()]
+                timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), trace_configs=[no_redirects()]
             )
         return self._session
 
@@ -102,7 +102,7 @@ class Api:
         return answer.data if isinstance(answer.data, Mapping) else {}
 
 
-def _no_redirects() -> aiohttp.TraceConfig:
+def no_redirects() -> aiohttp.TraceConfig:
     """slack-sdk would follow a redirect with what a message says, to wherever it points."""
 
     async def refuse(*_: object) -> None:

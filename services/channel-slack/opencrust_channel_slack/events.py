@@ -33,19 +33,20 @@ class Me:
     bot: str = ""
 
 
-def event_of(kind: str, payload: Json, me: Me) -> InEvent | None:
+def event_of(kind: str, payload: Json, me: Me, number: str) -> InEvent | None:
     """What an envelope means; None for what no person wrote to be read.
 
     Args:
         kind: ``events_api``, ``slash_commands`` or ``interactive``.
+        number: the same whenever this very envelope comes: an id for what carries none.
     """
     match kind:
         case "events_api":
             return message_event(_mapping(payload.get("event")), me)
         case "slash_commands":
-            return command_event(payload, me)
+            return command_event(payload, me, number)
         case "interactive":
-            return press_event(payload, me)
+            return press_event(payload, me, number)
     return None
 
 
@@ -82,7 +83,7 @@ def message_event(event: Json, me: Me) -> InEvent | None:
     )
 
 
-def command_event(payload: Json, me: Me) -> InEvent | None:
+def command_event(payload: Json, me: Me, number: str) -> InEvent | None:
     """A slash command. ``/opencrust status`` means ``/status``; ``/opencrust how are you`` is a message."""
     channel, user, trigger = (_text(payload.get(name)) for name in ("channel_id", "user_id", "trigger_id"))
     command = str(payload.get("command") or "").lstrip("/").lower()
@@ -96,7 +97,7 @@ def command_event(payload: Json, me: Me) -> InEvent | None:
     else:
         text = given or "/help"
     return InEvent(
-        id=f"command:{trigger or payload.get('response_url') or given}"[:200],
+        id=f"command:{trigger or payload.get('response_url') or number}"[:200],
         account=me.account,
         conversation=channel,
         user=user,
@@ -108,7 +109,7 @@ def command_event(payload: Json, me: Me) -> InEvent | None:
     )
 
 
-def press_event(payload: Json, me: Me) -> InEvent | None:
+def press_event(payload: Json, me: Me, number: str) -> InEvent | None:
     """A pressed button of ours, as the text that it means, in the conversation where it stands."""
     container, message = _mapping(payload.get("container")), _mapping(payload.get("message"))
     person = _mapping(payload.get("user"))
@@ -122,7 +123,7 @@ def press_event(payload: Json, me: Me) -> InEvent | None:
     stamp = _text(container.get("message_ts")) or _text(message.get("ts"))
     thread = _text(container.get("thread_ts")) or _text(message.get("thread_ts"))
     return InEvent(
-        id=f"press:{stamp}:{user}:{action.get('action_ts') or payload.get('trigger_id')}"[:200],
+        id=f"press:{stamp}:{user}:{action.get('action_ts') or payload.get('trigger_id') or number}"[:200],
         account=me.account,
         conversation=channel,
         thread=thread,

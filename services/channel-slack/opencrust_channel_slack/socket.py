@@ -1,148 +1,40 @@
-"""Socket Mode: several connections, each kept by slack-sdk's client and supervised here."""
+"""Socket Mode: several WebSockets side by side, each made anew when it breaks or Slack says that it will end it.
+
+slack-sdk's client is not used for them: whenever Slack says ``disconnect`` it opens a new socket by itself, inside the
+same object, so that we would neither know of the gap nor acknowledge over the socket that an envelope came by. Source
+of the protocol: Slack's documentation, "Using Socket Mode".
+"""
 
 import asyncio
 import contextlib
+import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import aiohttp
-from slack_sdk.socket_mode.aiohttp import SocketModeClient
-from slack_sdk.socket_mode.response import SocketModeResponse
 
 from opencrust.channel.adapter import LinkError, Runtime
-from opencrust_channel_slack.api import Api, NoAnswer, Refusal, silent
+from opencrust_channel_slack.api import Api, NoAnswer, Refusal, no_redirects
+from opencrust_channel_slack.connection import CLOSE_SECONDS, Connection
 from opencrust_channel_slack.sending import link_error
 
 log = logging.getLogger(__name__)
 
-PING_SECONDS: Final = 0.8
-"""aiohttp ends a connection whose pong is later than half of it: a dead one is left after 1.2 s."""
-DEAD_SECONDS: Final = 1.7
-CONNECT_SECONDS: Final = 10.0
-FIRST_PAUSE, LONGEST_PAUSE = 0.3, 10.0
+CONNECT_SECONDS: Final = 5.0
+WORKED_SECONDS: Final = 1.0
+"""A connection that stood so long was none of a row of failures: its successor is made at once."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
+LINGER_SECONDS: Final = 20.0
+"""How long a connection is still listened to that Slack said it would end; it does so after about ten."""
+LARGEST_FRAME: Final = 16 * 1024 * 1024
+FULL: Final = "too_many_websockets"
 
-Envelope = Callable[[Mapping[str, Any], "Connection"], None]
+Envelope = Callable[[Mapping[str, Any], Connection], None]
 """Takes an envelope over; must not wait. It is acknowledged later, by :meth:`Connection.acknowledge`."""
-
-
-class Connection:
-    """One connection, made anew whenever it breaks, until cancelled."""
-
-    def __init__(self, runtime: Runtime, api: Api, envelope: Envelope, begun: Callable[[], None]) -> None:
-        self._runtime = runtime
-        self._api = api
-        self._envelope = envelope
-        self._has_begun = begun
-        self._client: SocketModeClient | None = None
-        self.connected = False
-        self.begun = 0
-        self.dead = 0
-        """How often it was silent and had to be left."""
-
-    async def run(self) -> None:
-        """Stay connected. Raises LinkError only where Slack does not want us."""
-        pause = FIRST_PAUSE
-        while True:
-            began = time.monotonic()
-            try:
-                await self._once()
-            except LinkError as error:
-                if error.refused:
-                    raise
-                log.warning("a connection was not made: %s", error)
-                pause = max(pause, error.after)
-            finally:
-                self.connected = False
-            if time.monotonic() - began > LONGEST_PAUSE:
-                pause = FIRST_PAUSE
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
-
-    async def acknowledge(self, envelope: str, payload: dict[str, Any] | None = None) -> None:
-        """Tell Slack that we have it; if it does not hear it, it brings the event again."""
-        client = self._client
-        if client is None:
-            return
-        with contextlib.suppress(Exception):  # slack-sdk raises whatever its socket raises
-            await client.send_socket_mode_response(SocketModeResponse(envelope, payload))
-
-    async def _once(self) -> None:
-        """One connection, from its ticket to its end."""
-        try:
-            told = await self._api.call("apps.connections.open", "app_token")
-        except (Refusal, NoAnswer) as error:
-            raise link_error(error, "app token (xapp-…)") from None
-        address = told.get("url")
-        if not isinstance(address, str) or not address.startswith(("ws://", "wss://")):
-            raise LinkError("Slack named no address for its socket")
-        token = await self._runtime.secret("app_token")
-        client = SocketModeClient(
-            app_token=token.reveal_text(),
-            web_client=self._api.client(),
-            logger=silent(),
-            ping_interval=PING_SECONDS,
-            auto_reconnect_enabled=False,
-        )
-        client.message_listeners.append(self._received)
-        client.wss_uri = address
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await client.connect()  # type: ignore[no-untyped-call]
-            self._client = client
-            self.begun += 1
-            self._has_begun()
-            await self._until_broken(client)
-        except TimeoutError:
-            raise LinkError("Slack's socket was not opened in time") from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise LinkError(f"Slack's socket failed ({type(error).__name__})") from None
-        finally:
-            self._client = None
-            await _end(client)
-
-    async def _until_broken(self, client: SocketModeClient) -> None:
-        heard = None
-        since = time.time()
-        while client.current_session is not None and not client.current_session.closed:
-            if client.last_ping_pong_time != heard:
-                heard = client.last_ping_pong_time
-                since = time.time()
-                self.connected = True
-                self._runtime.link.alive()
-            if time.time() - since > DEAD_SECONDS:
-                break
-            await asyncio.sleep(0.1)
-        else:
-            if time.time() - since < PING_SECONDS:
-                return
-        self.dead += 1
-        self._runtime.link.deaf_times += 1
-        log.warning("a connection was silent and is made anew")
-
-    async def _received(self, client: Any, message: dict[str, Any], raw: str | None = None) -> None:
-        """slack-sdk starts this for each message in their order, and nothing in it waits: so the order stays."""
-        del client, raw
-        self._runtime.link.alive()
-        self.connected = True
-        if message.get("envelope_id"):
-            self._envelope(message, self)
-
-
-async def _end(client: SocketModeClient) -> None:
-    """Close what slack-sdk opened; a dead socket must not hold us up."""
-    client.closed = True
-    for task in (client.current_session_monitor, client.message_receiver, client.message_processor):
-        if task is not None:
-            task.cancel()
-    with contextlib.suppress(Exception):
-        async with asyncio.timeout(0.5):
-            if client.current_session is not None:
-                await client.current_session.close()
-    with contextlib.suppress(Exception):
-        async with asyncio.timeout(1):
-            await client.aiohttp_client_session.close()
+Unread = Callable[[str], None]
+"""Takes a frame that is no JSON object."""
 
 
 class Sockets:
@@ -151,14 +43,35 @@ class Sockets:
     Args:
         count: how many; ten in all are Slack's limit for an app.
         begun: called whenever one was made.
+        lost: called whenever one ended in such a way that what Slack had sent by it may not have come.
     """
 
-    def __init__(self, runtime: Runtime, api: Api, count: int, envelope: Envelope, begun: Callable[[], None]) -> None:
-        self.connections = [Connection(runtime, api, envelope, begun) for _ in range(count)]
+    def __init__(
+        self,
+        runtime: Runtime,
+        api: Api,
+        count: int,
+        envelope: Envelope,
+        unread: Unread,
+        begun: Callable[[], None],
+        lost: Callable[[], None],
+    ) -> None:
+        self._runtime = runtime
+        self._api = api
+        self._count = count
+        self._envelope = envelope
+        self._unread = unread
+        self._has_begun = begun
+        self._was_lost = lost
+        self._session: aiohttp.ClientSession | None = None
+        self._open: dict[Connection, asyncio.Task[None]] = {}
+        self.begun = 0
+        self.dead = 0
+        """How often one was silent and had to be left."""
 
     async def run(self, broken: Awaitable[None], stop: asyncio.Event) -> None:
-        """Stay connected until ``stop``, or until ``broken`` or a connection raises."""
-        running: list[asyncio.Future[Any]] = [asyncio.create_task(c.run()) for c in self.connections]
+        """Stay connected until ``stop``, or until ``broken`` raises. Raises LinkError where Slack does not want us."""
+        running: list[asyncio.Future[Any]] = [asyncio.create_task(self._keep_one()) for _ in range(self._count)]
         running += [asyncio.ensure_future(broken), asyncio.create_task(stop.wait())]
         try:
             done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
@@ -169,7 +82,128 @@ class Sockets:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
+    async def close(self) -> None:
+        """End all connections; what is still to be acknowledged comes again."""
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(2 * CLOSE_SECONDS):
+                await asyncio.gather(*(connection.close() for connection in self._open))
+        for task in self._open.values():
+            task.cancel()
+        await asyncio.gather(*self._open.values(), return_exceptions=True)
+        if self._session is not None:
+            await self._session.close()
+
+    async def flushed(self, apart: object) -> bool:
+        """Whether all that Slack sent before this call has been read, by any connection but ``apart``. False where one
+        does not answer: what it swallowed is not known."""
+        others = [connection for connection in self._open if connection is not apart]
+        return all(await asyncio.gather(*(connection.flushed() for connection in others)))
+
     @property
     def connected(self) -> int:
         """How many are connected now."""
-        return sum(connection.connected for connection in self.connections)
+        return sum(connection.answered and not connection.ended.is_set() for connection in self._open)
+
+    async def _keep_one(self) -> None:
+        """One place among the connections, filled again whenever it becomes empty. Raises LinkError only where Slack
+        does not want us."""
+        pause = FIRST_PAUSE
+        former: Connection | None = None
+        while True:
+            began = time.monotonic()
+            try:
+                connection = await self._connect()
+            except LinkError as error:
+                if error.refused:
+                    raise
+                log.warning("a connection was not made: %s", error)
+                await asyncio.sleep(max(pause, error.after))
+                pause = min(2 * pause, LONGEST_PAUSE)
+                continue
+            if former is not None and not former.ended.is_set():
+                asyncio.get_running_loop().call_later(LINGER_SECONDS, self._leave, former)
+            await connection.leaving.wait()
+            former = connection
+            if connection.answered and time.monotonic() - began > WORKED_SECONDS:
+                pause = FIRST_PAUSE
+                continue
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _leave(self, connection: Connection) -> None:
+        task = self._open.get(connection)
+        if task is not None:
+            log.info("Slack did not end a connection that it said it would end; we do")
+            task.cancel()
+
+    async def _connect(self) -> Connection:
+        """One more connection, read by a task of its own. Raises LinkError."""
+        try:
+            told = await self._api.call("apps.connections.open", "app_token")
+        except (Refusal, NoAnswer) as error:
+            raise link_error(error, "app token (xapp-…)") from None
+        address = told.get("url")
+        if not isinstance(address, str) or not address.startswith(("ws://", "wss://")):
+            raise LinkError("Slack named no address for its socket")
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=None),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trace_configs=[no_redirects()],
+            )
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                socket = await self._session.ws_connect(
+                    address,
+                    autoping=False,
+                    max_msg_size=LARGEST_FRAME,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS),
+                    proxy=self._api.client().proxy,
+                )
+        except TimeoutError:
+            raise LinkError("Slack's socket was not opened in time") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise LinkError(f"Slack's socket failed ({type(error).__name__})") from None
+        connection = Connection(socket, self._received, self._runtime.link.alive)
+        self._open[connection] = asyncio.create_task(self._read(connection))
+        self.begun += 1
+        self._has_begun()
+        return connection
+
+    async def _read(self, connection: Connection) -> None:
+        try:
+            await connection.run()
+        finally:
+            self._open.pop(connection, None)
+            if connection.dead:
+                self.dead += 1
+                self._runtime.link.deaf_times += 1
+                log.warning("a connection was silent and is made anew")
+            if not connection.clean:
+                self._was_lost()
+
+    def _received(self, text: str, connection: Connection) -> None:
+        """A text frame. Some servers write signs of life as text that is no JSON."""
+        if not text.lstrip().startswith("{"):
+            return
+        try:
+            frame = json.loads(text)
+        except (ValueError, RecursionError):
+            self._unread(text)
+            return
+        if frame.get("type") == "disconnect":
+            self._goodbye(str(frame.get("reason"))[:100], connection)
+        elif isinstance(frame.get("envelope_id"), str):
+            self._envelope(frame, connection)
+
+    def _goodbye(self, reason: str, connection: Connection) -> None:
+        """Slack ends this connection, at once or in some seconds: the next one is made now, and this one read to its
+        end."""
+        if reason == FULL:
+            connection.answered = False  # it never worked: the next try is not at once
+            log.warning("Slack takes no more connections of this app: ten is its limit")
+        elif reason == "link_disabled":
+            log.warning("Slack ends a connection: Socket Mode was switched off on your app's page")
+        else:
+            log.debug("Slack ends a connection: %s", reason)
+        connection.leaving.set()

@@ -15,7 +15,11 @@ from opencrust.channel.adapter import WebhookReply, WebhookRequest
 
 LATEST: Final = 300.0
 """A signature older than five minutes is a replay."""
+ANSWER_SECONDS: Final = 2.5
+"""Slack waits three seconds for an answer."""
 UNSIGNED: Final = WebhookReply(401, b"not signed")
+LATER: Final = WebhookReply(503)
+"""Not stored: Slack brings it again."""
 
 
 def verified(request: WebhookRequest, secret: str, clock: Callable[[], float] = time.time) -> bool:
@@ -27,6 +31,12 @@ def verified(request: WebhookRequest, secret: str, clock: Callable[[], float] = 
     signed = b"v0:" + stamp.encode() + b":" + request.body
     expected = "v0=" + hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()
     return hmac.compare_digest(expected.encode(), given.encode("utf-8", "replace"))
+
+
+def number(request: WebhookRequest) -> str:
+    """What this very call has and no other: for what carries no id of its own."""
+    stamp = request.headers.get("x-slack-request-timestamp", "")
+    return hashlib.sha256(stamp.encode() + b":" + request.body).hexdigest()[:32]
 
 
 def envelope(request: WebhookRequest) -> tuple[str, Mapping[str, Any]] | None:

@@ -62,7 +62,7 @@ def test_what_nobody_wrote_to_be_read(more: dict[str, Any]) -> None:
 )
 def test_commands(command: str, text: str, meant: str) -> None:
     payload = {"channel_id": "C1", "user_id": "U1", "trigger_id": "1.2.3", "command": command, "text": text}
-    event = command_event(payload, ME)
+    event = command_event(payload, ME, "e1")
     assert event is not None
     assert event.text == meant
 
@@ -75,6 +75,7 @@ def test_a_button_is_its_presser_s_word_in_its_thread() -> None:
             "actions": [{"action_id": APPROVE, "value": "abc", "action_ts": "3.1"}],
         },
         ME,
+        "e1",
     )
     assert event is not None
     assert (event.text, event.user, event.thread) == ("/approve abc", "U9", "1.1")
@@ -83,7 +84,7 @@ def test_a_button_is_its_presser_s_word_in_its_thread() -> None:
 @pytest.mark.parametrize("kind", ["events_api", "slash_commands", "interactive", "hello"])
 @pytest.mark.parametrize("payload", [{}, {"event": 5}, {"actions": [None]}, {"container": "x", "user": []}])
 def test_odd_payloads_mean_nothing(kind: str, payload: dict[str, Any]) -> None:
-    assert event_of(kind, payload, ME) is None
+    assert event_of(kind, payload, ME, "e1") is None
 
 
 @pytest.mark.parametrize(
