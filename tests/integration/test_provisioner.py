@@ -5,16 +5,23 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from guests import binary, guest, manifest, text
 from harness import BusServer, free_port
+from integration.test_plugins import Operator
 from opencrust.bus import Bus, subjects
-from opencrust.bus.registry import CHANNELS, IDENTITIES
+from opencrust.bus.blobs import PART, Blobs
+from opencrust.bus.registry import CHANNELS, IDENTITIES, STREAMS
+from opencrust.bus.topology import _stream
 from opencrust.config import AgentSettings, Configuration
 from opencrust.identity import Identity
+from simulators.conversation import agent
 
 ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
 
@@ -133,3 +140,43 @@ async def test_a_server_that_reads_its_configuration_again_is_waited_for(bus_ser
         done = command("apply", "--home", str(bus_server.home), "--port-bus", str(bus_server.port))
         assert done.returncode == 0, done.stderr
         assert "agent.settings" in json.loads(done.stdout)["published"]
+
+
+async def test_a_home_of_before_keeps_what_is_installed_and_loses_the_duplicates(
+    bus_server: BusServer, tmp_path: Path
+) -> None:
+    """MEDIA and PLUGINS once kept every message of a subject; now the last. Changed in place, under what is stored."""
+    manager = (await bus_server.connect("provisioner")).jetstream_manager()
+    for stream in STREAMS:
+        if stream.latest_only:
+            await manager.delete_stream(stream.name)
+            await manager.add_stream(_stream(replace(stream, latest_only=False)))
+    component = binary(guest(data=text(9000, "x" * 2 * PART), memory="40"))
+    picture = bytes(range(256)) * 1024
+    cli, telegram = await bus_server.connect("cli"), await bus_server.connect("channel-telegram")
+    media = Blobs(telegram, "MEDIA", partial(subjects.media, "telegram"))
+    operator = Operator(cli)
+    async with agent(bus_server, tmp_path / "before"):
+        for version in ("1.0.0", "1.1.0"):  # looked at twice, so its bytes are there twice
+            assert (await operator.install(component, manifest(version=version))).error == ""
+        name = await media.put(picture)
+        assert await media.put(picture) == name
+
+    async def counts(stream: str) -> tuple[int, int]:
+        state = (await manager.stream_info(stream, subjects_filter=">")).state
+        return state.messages, len(state.subjects or {})
+
+    before = {stream: await counts(stream) for stream in ("PLUGINS", "MEDIA")}
+    assert all(messages == 2 * names for messages, names in before.values()), before
+    assert before["PLUGINS"][1] >= 3, "a component of several parts"
+    done = command("apply", "--home", str(bus_server.home), "--port-bus", str(bus_server.port))
+    assert done.returncode == 0, done.stderr
+    assert sorted(json.loads(done.stdout)["updated"]) == ["MEDIA", "PLUGINS"]
+    assert {stream: await counts(stream) for stream in before} == {
+        s: (names, names) for s, (_, names) in before.items()
+    }
+    assert await media.get(name, limit=1 << 20) == picture
+    async with agent(bus_server, tmp_path / "after"):  # an empty cache: it is compiled from the stream's bytes
+        assert (await operator.ask("call", name="guest", arguments={})).error == ""
+        assert (await operator.ask("rollback", name="guest")).plugins[0].current.version == "1.0.0"
+        assert (await operator.ask("call", name="guest", arguments={})).error == ""
