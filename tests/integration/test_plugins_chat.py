@@ -19,38 +19,6 @@ from simulators.model import ModelSimulator
 from simulators.model_replies import Reply
 
 LOOP = "(loop (br 0)) (unreachable)"
-HOSTILE = {
-    "row1-loop": (LOOP, {}, "timeout"),
-    "row4-realloc": ("(call $answer (i32.const 0) (local.get 0) (local.get 1))", {"realloc": LOOP}, "timeout"),
-    "row12-recursion": ("(call $call (local.get 0) (local.get 1))", {}, "trap"),
-    "row14-output": (
-        "(call $answer (i32.const 0) (i32.const 16384) (i32.const 15000000))",
-        {"memory": "256"},
-        "output-too-large",
-    ),
-    "row15-pointer": ("(i32.const 0x7fffff00)", {}, "bad-output"),
-    "row22-flood": ("(loop (drop (call $now)) (br 0)) (unreachable)", {}, "host-calls"),
-}
-
-
-async def test_the_agent_answers_a_chat_after_each_hostile_plugin(bus_server: BusServer, tmp_path: Path) -> None:
-    """The model calls each; the turn goes on with what went wrong, and so does the next."""
-    async with ModelSimulator() as simulator:
-        await configure(bus_server, provider(simulator))
-        operator = Operator(await bus_server.connect("cli"))
-        talk = Talk(await bus_server.connect("gateway"))
-        await talk.start()
-        async with agent(bus_server, tmp_path / "agent"):
-            for name, (body, more, wanted) in HOSTILE.items():
-                done = await operator.install(binary(guest(body, **more)), manifest(name=name, timeout_ms=300))
-                assert done.error == "", name
-                simulator.queue(
-                    Reply(calls=(call(f"{name.replace('-', '_')}_echo", text="x"),)), Reply(f"after {name}")
-                )
-                await talk.say("use it", conversation=name)
-                assert (await talk.hear()).text == f"after {name}"
-                results = [m["content"] for m in simulator.requests[-1].body["messages"] if m["role"] == "tool"]
-                assert wanted in results[-1], (name, results)
 
 
 async def test_stop_ends_a_plugin_within_a_second(bus_server: BusServer, tmp_path: Path) -> None:

@@ -10,22 +10,31 @@ import asyncio
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from guests import ECHO, HOST, Lab, binary, fetching, guest, text
+from harness import BusServer
 from opencrust.credentials import Secret
-from opencrust_agent.egress import Egress, Fetched, Refused, parse_url
-from opencrust_agent.plugins import description
+from opencrust_agent.egress import Allowed, Egress, Fetched, Refused, parse_url
+from opencrust_agent.plugins import description, storage
 from opencrust_agent.plugins.broker import Broker
 from opencrust_agent.plugins.errors import PluginFault, PluginRefused
 from opencrust_agent.plugins.manifest import read
+from simulators.dns import NameServer, StubResolver
 
 LOOP = "(loop (br 0)) (unreachable)"
 BACK = "(call $answer (i32.load (i32.const 128)) (i32.load (i32.const 132)) (i32.load (i32.const 136)))"
@@ -325,12 +334,36 @@ def _bomb(functions: int, loops: int, locals_: int) -> bytes:
     return binary(guest(core=one * functions))
 
 
-async def test_row_32_a_compile_bomb_dies_alone(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under a wall clock of 0.3 s instead of 180 s: compiling this one takes seconds, not minutes."""
-    monkeypatch.setattr("opencrust_agent.plugins.limits.COMPILE_WALL", 0.3)
+BOMB = _bomb(200, 800, 500)
+LARGE = guest(core=f"(func (local i32) {'(local.set 0 (i32.add (local.get 0) (i32.const 1)))' * 300_000})")
+"""2 MB that take more than a third of a GiB to compile."""
+TIGHT = 250 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "said"),
+    [("COMPILE_CPU", 1, "more than 1 s of processor time"), ("COMPILE_WALL", 0.3, "it took more than 0.3 s")],
+)
+async def test_row_32_a_compile_bomb_dies_alone(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, limit: str, value: float, said: str
+) -> None:
+    """Under a second of processor time (the kernel ends it: SIGXCPU) instead of 60, or a wall clock of 0.3 s instead of
+    180: compiling this one takes many seconds."""
+    monkeypatch.setattr(f"opencrust_agent.plugins.limits.{limit}", value)
     started = time.monotonic()
-    assert "compiling it was ended" in await refused(lab, _bomb(200, 800, 500))
+    assert said in await refused(lab, BOMB)
     assert time.monotonic() - started < 20
+    assert lab.processes.children == {}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+async def test_row_32_under_the_real_limits(lab: Lab) -> None:
+    """1.2 MB of three functions whose loops nest: more than a minute of processor time."""
+    started = time.monotonic()
+    loops = _bomb(3, 40_000, 200)
+    assert "more than 60 s of processor time" in await refused(lab, loops)
+    print(f"\nended after {time.monotonic() - started:.0f} s")
 
 
 async def test_row_33_a_custom_section_of_100_mb_never_reaches_the_compiler(tmp_path: Path) -> None:
@@ -344,16 +377,12 @@ async def test_row_33_a_custom_section_of_100_mb_never_reaches_the_compiler(tmp_
         plugins_package.read(tmp_path)
 
 
-async def test_row_33b_a_compiler_that_aborts_is_a_refusal(lab: Lab) -> None:
-    """The abort itself was of an option that we leave on; here the compiling process is killed in its middle."""
-    bomb = lab.load(_bomb(200, 800, 500))
-    looking = asyncio.create_task(bomb.describe())
-    while not lab.processes.children:
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(0.2)
-    os.kill(next(iter(lab.processes.children)), signal.SIGABRT)
-    with pytest.raises(PluginRefused, match="SIGABRT"):
-        await looking
+async def test_row_33b_a_compiler_that_aborts_is_a_refusal(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The abort of the research was of an option that we leave on. Here the compiler aborts as it gets no more memory:
+    Rust ends the whole process then, too (its way to SIGABRT is a system call that the filter does not know)."""
+    monkeypatch.setattr("opencrust_agent.plugins.limits.COMPILE_MEMORY", TIGHT)
+    assert "more than 250 MiB, or makes the compiler fail (SIG" in await refused(lab, LARGE)
+    assert lab.processes.running, "the zygote did not notice"
 
 
 async def test_row_34_fifty_instances_and_more(lab: Lab) -> None:
@@ -663,6 +692,66 @@ async def test_row_50_the_connection_goes_to_what_was_checked() -> None:
         await Outside().checked(parse_url("https://mixed.example.com/"))
 
 
+def _certificate(name: str, directory: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A server's and its client's settings, for one name."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = made.public_bytes(Encoding.PEM)
+    (directory / "server.pem").write_bytes(pem + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(directory / "server.pem")
+    return server, ssl.create_default_context(cadata=pem.decode())
+
+
+async def test_row_50_a_guest_whose_name_server_changes_its_mind(lab: Lab, tmp_path: Path) -> None:
+    """From the guest to real TLS servers: the first answer is checked and is the one that is connected to, under the
+    name; the second, which leads inside, is asked for only by the next request, and refused."""
+    name, asked = "rebind.example.com", []
+    server, client = _certificate(name, tmp_path)
+
+    def site(where: str) -> web.Server:
+        async def answer(request: web.BaseRequest) -> web.Response:
+            asked.append((where, request.headers["Host"]))
+            return web.Response(text=f"hello from {where}")
+
+        return web.Server(answer)
+
+    runners = [web.ServerRunner(site(where), shutdown_timeout=0) for where in ("outside", "inside")]
+    for runner in runners:
+        await runner.setup()
+    await web.TCPSite(runners[0], "127.0.0.2", 0, ssl_context=server).start()
+    port = runners[0].addresses[0][1]
+    await web.TCPSite(runners[1], "127.0.0.1", port, ssl_context=server).start()
+    try:
+        async with NameServer({name: [["127.0.0.2"], ["127.0.0.1"]]}) as names:
+            egress = Egress(lambda: Allowed([f"127.0.0.2:{port}"]), StubResolver(names.port), client)
+            lab.broker = Broker(egress, lab._no_secret, lambda _: ())
+            more = f'[[http]]\nhost = "{name}"\nport = {port}\n'
+            asking = lab.load(fetching({"url": f"https://{name}:{port}/"}), more=more)
+            done, said = await lab.call(asking)
+            assert (done, json.loads(said)["body"]) == (True, "hello from outside")
+            done, said = await lab.call(asking)
+            assert not done
+            assert "not public" in said or "loopback" in said
+        assert asked == [("outside", f"{name}:{port}")]
+    finally:
+        for runner in runners:
+            await runner.cleanup()
+
+
 async def test_row_51_redirects_are_given_back() -> None:
     outside = Outside(status=302)
     done, said = await fetch(outside, url="https://a.example.com/")
@@ -746,6 +835,38 @@ async def test_row_55_a_guest_gets_its_answer_through_the_worker(lab: Lab) -> No
     done, said = await lab.call(lab.load(fetching({"url": "https://a.example.com/"}), more=WILD))
     assert done
     assert json.loads(said)["body"] == "pong"
+
+
+async def test_row_56_a_store_is_bounded_and_its_own(bus_server: BusServer) -> None:
+    """Keys are hashed below the plugin's name; two calls at once that fill it do not get past the bounds together."""
+    bus = await bus_server.connect("agent")
+    mine, other = storage.Store(bus, "mine", 64), storage.Store(bus, "mine-too", 64)
+    await mine.set("k", "v")
+    for key in ("k", "../mine/k", "mine.k", "kv.mine.k", "*", ">"):
+        assert await other.get(key) is None
+    await other.set(">", "all")
+    assert await mine.get("k") == "v"
+    for key, value, said in (
+        ("", "x", "1 to 128 bytes"),
+        ("k" * 129, "x", "1 to 128 bytes"),
+        ("k", "x" * (64 * 1024 + 1), "a value may have 64 KiB"),
+        ("l", "x" * 65_535, "64 KiB in all"),
+    ):
+        with pytest.raises(storage.Refused, match=said):
+            await mine.set(key, value)
+    ends = await asyncio.gather(*(mine.set(f"{n}", "x" * 30_000) for n in range(5)), return_exceptions=True)
+    assert sum(end is None for end in ends) <= 2, ends
+    assert await mine.get("k") == "v"
+    many = storage.Store(bus, "many", 1024)
+    for number_ in range(256):
+        await many.set(f"{number_}", "x")
+    with pytest.raises(storage.Refused, match="256 keys"):
+        await many.set("one more", "x")
+    await many.set("0", "")
+    await many.set("one more", "x")
+    await many.clear()
+    assert await many.get("1") is None
+    assert await mine.get("k") == "v"
 
 
 async def test_row_57_more_calls_than_a_minute_may_have(lab: Lab) -> None:

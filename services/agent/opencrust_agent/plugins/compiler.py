@@ -19,7 +19,7 @@ def compile(connection: int, source: int, target: int, order: dict[str, Any]) ->
     try:
         os.nice(_NICENESS)
         unlocked = bool(order.get("unlocked"))
-        worker.lock(memory=limits.COMPILE_MEMORY, cpu=limits.COMPILE_CPU, files=limits.COMPILE_FILES, unlocked=unlocked)
+        worker.lock(memory=order["memory"], cpu=order["cpu"], files=limits.COMPILE_FILES, unlocked=unlocked)
         worker.restrict(may_map_code=True, unlocked=unlocked)
         code = compile_component(_read(source), fuel=bool(order.get("fuel")))
         _write(target, code)

@@ -94,15 +94,25 @@ class Processes:
             PluginFault: ``lock``: this system cannot lock it in.
         """
         async with self._compiling:
-            order = {"do": "compile", "name": "compiler", "fuel": fuel, "unlocked": self._unlocked}
+            order = {
+                "do": "compile",
+                "name": "compiler",
+                "fuel": fuel,
+                "cpu": limits.COMPILE_CPU,
+                "memory": limits.COMPILE_MEMORY,
+                "unlocked": self._unlocked,
+            }
             child = await self._fork(order, component.fileno(), code.fileno())
             started = time.monotonic()
             said: dict[str, Any] = {}
+            late = False
             try:
                 async with asyncio.timeout(limits.COMPILE_WALL):
                     said = await frames.read(child.reader)
-            except (TimeoutError, frames.Broken):
+            except frames.Broken:
                 pass
+            except TimeoutError:
+                late = True
             finally:
                 status = await asyncio.shield(self.end(child))
             if "ok" in said:
@@ -112,10 +122,13 @@ class Processes:
                 raise PluginFault("lock", str(said["detail"]))
             if "fault" in said:
                 raise PluginRefused(str(said["detail"]))
+            if late:
+                raise PluginRefused(f"compiling it was ended: it took more than {limits.COMPILE_WALL:g} s")
+            if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU:
+                raise PluginRefused(f"compiling it was ended: more than {limits.COMPILE_CPU} s of processor time")
             raise PluginRefused(
-                f"compiling it was ended: more than {limits.COMPILE_CPU} s of processor time, "
-                f"{limits.COMPILE_WALL:g} s, {limits.COMPILE_MEMORY // limits.MiB} MiB, or it makes the compiler fail "
-                f"({_ending(status)})"
+                f"compiling it was ended: it takes more than {limits.COMPILE_MEMORY // limits.MiB} MiB, or makes the "
+                f"compiler fail ({_ending(status)})"
             )
 
     async def end(self, child: Child) -> int:

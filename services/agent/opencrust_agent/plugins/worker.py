@@ -33,7 +33,7 @@ def lock(*, memory: int, cpu: int | None, files: int, unlocked: bool) -> confine
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     resource.setrlimit(resource.RLIMIT_FSIZE, (256 * limits.MiB, 256 * limits.MiB))  # memfds count too
     if cpu is not None:
-        resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu))
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))  # the first is SIGXCPU, which says what it was
     with contextlib.suppress(OSError):  # if memory runs out, we go first, not the agent
         descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
         os.write(descriptor, b"1000")
