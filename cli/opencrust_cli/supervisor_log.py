@@ -9,6 +9,7 @@ from typing import BinaryIO, TextIO
 
 from opencrust.identity.files import PRIVATE_FILE, make_private_directory
 from opencrust.telemetry.logs import human_line
+from opencrust_cli.supervisor_stack import BUS, PROVISIONER
 
 FILE_BYTES = 4 * 1024 * 1024
 OLD_FILES = 3
@@ -69,7 +70,7 @@ class Lines:
 
 
 class Terminal:
-    """The person's view: one line per log line, `None` as stream shows nothing."""
+    """The person's view: one line per log line that is for a person, `None` as stream shows nothing."""
 
     def __init__(self, stream: TextIO | None, *, colour: bool) -> None:
         self._stream = stream
@@ -82,7 +83,7 @@ class Terminal:
         return cls(sys.stdout, colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
 
     def show(self, service: str, line: bytes) -> None:
-        if self._stream is None:
+        if self._stream is None or not for_person(service, line):
             return
         try:
             self._stream.write(render(service, line, self._paint(service)) + "\n")
@@ -94,6 +95,13 @@ class Terminal:
         if service not in self._known:
             self._known.append(service)
         return _COLOURS[self._known.index(service) % len(_COLOURS)] if self._colour else None
+
+
+def for_person(service: str, line: bytes) -> bool:
+    """Whether a line belongs on the terminal: nats-server's banner and the provisioner's lists are only in the files."""
+    if service == BUS:
+        return b" [INF]" not in line
+    return not (service == PROVISIONER and line.startswith(b'{"') and b'"message"' not in line)
 
 
 def render(service: str, line: bytes, colour: int | None) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from opencrust_cli.supervisor_log import LINE_BYTES, OLD_FILES, Lines, LogFile, Terminal, render
+from opencrust_cli.supervisor_log import LINE_BYTES, OLD_FILES, Lines, LogFile, Terminal, for_person, render
 
 
 def test_lines_are_put_together_from_pieces() -> None:
@@ -76,3 +76,20 @@ def test_a_terminal_that_is_gone_stops_nothing() -> None:
     terminal = Terminal(Gone(), colour=False)
     terminal.show("agent", b"one")
     terminal.show("agent", b"two")
+
+
+@pytest.mark.parametrize(
+    ("service", "line", "shown"),
+    [
+        ("bus", b"[7] 2026/11/25 13:24:07.492193 [INF] Starting nats-server", False),
+        ("bus", b"[7] 2026/11/25 13:24:07.492193 [ERR] no space left", True),
+        ("provisioner", b'{"created": ["MSG_IN"]}', False),
+        ("provisioner", b'{"message": "the stream MSG_IN is as it was", "level": "INFO"}', True),
+        ("agent", b'{"created": "odd, but not ours to hide"}', True),
+    ],
+)
+def test_banners_and_lists_are_in_the_files_alone(service: str, line: bytes, shown: bool) -> None:
+    stream = io.StringIO()
+    Terminal(stream, colour=False).show(service, line)
+    assert for_person(service, line) is shown
+    assert bool(stream.getvalue()) is shown
