@@ -98,7 +98,7 @@ class Terminal:
 
 
 def for_person(service: str, line: bytes) -> bool:
-    """Whether a line belongs on the terminal: nats-server's banner and the provisioner's lists are only in the files."""
+    """Whether a line belongs on the terminal: the bus's banner and the provisioner's lists are only in the files."""
     if service == BUS:
         return b" [INF]" not in line
     return not (service == PROVISIONER and line.startswith(b'{"') and b'"message"' not in line)
