@@ -22,12 +22,16 @@ class Compose:
         self.port = free_port()
         self.query_port = free_port()
         self.telegram_port = free_port()
+        self.discord_port = free_port()
+        self.slack_port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environment = {
             **os.environ,
             "OPENCRUST_PORT": str(self.port),
             "OTLP_QUERY_PORT": str(self.query_port),
             "TELEGRAM_PORT": str(self.telegram_port),
+            "DISCORD_PORT": str(self.discord_port),
+            "SLACK_PORT": str(self.slack_port),
             "OPENCRUST_OTLP_ENDPOINT": "http://simulators:4318",
         }
 

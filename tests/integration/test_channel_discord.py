@@ -11,7 +11,7 @@ from channels import ChannelHouse, until
 from harness import BusServer
 from opencrust.contracts import ApprovalCard, CardDecided, CardOutcome, InboundMessage
 from opencrust.contracts.messages import now
-from opencrust_sim.discord import BOT, DIRECT, GENERAL, TOKEN, DiscordSimulator
+from opencrust_sim.discord import BOT, DIRECT, GENERAL, TOKEN, Channel, DiscordSimulator
 
 HI = f"<@{BOT}> hi"
 
@@ -93,6 +93,28 @@ async def test_what_is_written_while_nobody_listens_is_fetched(house: ChannelHou
 
 async def _count(house: ChannelHouse, count: int) -> bool:
     return len(await house.received()) == count
+
+
+async def test_private_conversations_are_caught_up_however_many_they_are(
+    house: ChannelHouse, discord: DiscordSimulator
+) -> None:
+    numbers = [str(5000 + number) for number in range(40)]
+    for number in numbers:
+        discord.channels[number] = Channel(number, 1, None)
+    adapter = house.adapter()
+    await connected(discord)
+    for number in numbers:
+        await discord.say(f"before {number}", channel=number)
+    await until(lambda: _count(house, 40))
+    adapter.kill()
+    await discord.restart()
+    for number in numbers:
+        await discord.say(f"meanwhile {number}", channel=number)
+    adapter.start()
+    await until(lambda: _count(house, 80))
+    found = sorted(message.text for message in await house.received())
+    assert found == sorted([f"{when} {number}" for when in ("before", "meanwhile") for number in numbers])
+    assert not any(message.is_group for message in await house.received())
 
 
 async def test_every_resume_refused_loses_nothing(house: ChannelHouse, discord: DiscordSimulator) -> None:

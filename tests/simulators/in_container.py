@@ -1,7 +1,7 @@
-"""The model provider, the receiver of traces and Telegram, for services in containers: on all of its addresses.
+"""The model provider, the receiver of traces and the chat platforms, for services in containers: on all addresses.
 
 python -m simulators.in_container      (tests/ on PYTHONPATH)
-    model at :8900, OTLP and the query API at :4318, Telegram at :8901
+    model at :8900, OTLP and the query API at :4318, Telegram at :8901, Discord at :8911, Slack at :8912
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import asyncio
 import contextlib
 from urllib.parse import urlsplit
 
+from opencrust_sim.discord import DiscordSimulator
+from opencrust_sim.slack import SlackSimulator
 from opencrust_sim.telegram import TelegramSimulator
 from simulators.model import ModelSimulator
 from simulators.otlp import OtlpReceiver
@@ -40,7 +42,11 @@ async def main() -> None:
         ModelSimulator() as model,
         OtlpReceiver(4318, EVERYWHERE),
         TelegramSimulator() as telegram,
+        DiscordSimulator() as discord,
+        SlackSimulator() as slack,
         await relay(8900, model.url),
+        await relay(8911, discord.url),
+        await relay(8912, slack.url),
         await relay(8901, telegram.url),
     ):
         print("ready", flush=True)
