@@ -6,13 +6,20 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from harness import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = "opencrust-e2e"
+CONFIGURATION = {
+    "providers": [{"name": "simulator", "kind": "openai", "model": "echo", "base_url": "http://simulators:8900/v1"}]
+}
 
 
 class Compose:
@@ -66,3 +73,26 @@ def service_of(container: dict[str, Any]) -> str:
 def kill(container: dict[str, Any]) -> None:
     """kill -9 as a crash: `docker kill` would count as a wish, and Docker would not start it again."""
     os.kill(int(container["State"]["Pid"]), signal.SIGKILL)
+
+
+@contextmanager
+def composed(*profiles: str) -> Iterator[Compose]:
+    """The project, built with these profiles and up with a model that echoes; taken down at the end, unless
+    KEEP_COMPOSE is 1. Skips the test where no Docker engine runs."""
+    if subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
+        pytest.skip("no running Docker engine here: compose is not tested")
+    project = Compose()
+    everything = ("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "5")
+    project(*everything)
+    try:
+        project(*(word for profile in ("cli", *profiles) for word in ("--profile", profile)), "build")
+        write = (
+            "import sys, pathlib; pathlib.Path('/var/lib/opencrust/config/config.json').write_text(sys.stdin.read())"
+        )
+        arguments = ("run", "--rm", "-T", "--no-deps", "--entrypoint", "python", "cli", "-c", write)
+        project(*arguments, stdin=json.dumps(CONFIGURATION))
+        project("up", "--detach", "--wait", "--wait-timeout", "180")
+        yield project
+    finally:
+        if os.environ.get("KEEP_COMPOSE") != "1":
+            project(*everything, check=False)

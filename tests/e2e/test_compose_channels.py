@@ -17,12 +17,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from composed import Compose, kill
+from composed import Compose, composed, kill
 from opencrust_sim import discord, slack
-
-CONFIGURATION = {
-    "providers": [{"name": "simulator", "kind": "openai", "model": "echo", "base_url": "http://simulators:8900/v1"}]
-}
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
@@ -43,9 +39,8 @@ class Channel:
 
     def up(self) -> None:
         scale = f"channel-{self.name}=3"
-        self.project(
-            "--profile", self.name, "up", "--detach", "--wait", "--wait-timeout", "180", "--scale", scale
-        )  # fmt: skip
+        up = ("up", "--detach", "--wait", "--wait-timeout", "180")
+        self.project("--profile", self.name, *up, "--scale", scale)
 
     def containers(self) -> list[dict[str, Any]]:
         ids = self.project("--profile", self.name, "ps", "--quiet", f"channel-{self.name}").split()
@@ -71,29 +66,18 @@ class Channel:
     async def reads(self, *words: str, seconds: float = 60) -> None:
         """Wait for a message of the bot's with each of ``words``."""
         async with asyncio.timeout(seconds):
-            while not all(any(word in text for text in await self.texts()) for word in words):
+            while not _each_in(words, await self.texts()):
                 await asyncio.sleep(0.1)
+
+
+def _each_in(words: tuple[str, ...], texts: list[str]) -> bool:
+    return all(any(word in text for text in texts) for word in words)
 
 
 @pytest.fixture(scope="module")
 def compose() -> Iterator[Compose]:
-    if subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
-        pytest.skip("no running Docker engine here: compose is not tested")
-    project = Compose()
-    everything = ("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "5")
-    project(*everything)
-    try:
-        project("--profile", "cli", "--profile", "discord", "--profile", "slack", "build")
-        write = (
-            "import sys, pathlib; pathlib.Path('/var/lib/opencrust/config/config.json').write_text(sys.stdin.read())"
-        )
-        arguments = ("run", "--rm", "-T", "--no-deps", "--entrypoint", "python", "cli", "-c", write)
-        project(*arguments, stdin=json.dumps(CONFIGURATION))
-        project("up", "--detach", "--wait", "--wait-timeout", "180")
+    with composed("discord", "slack") as project:
         yield project
-    finally:
-        if os.environ.get("KEEP_COMPOSE") != "1":
-            project(*everything, check=False)
 
 
 @pytest.fixture(scope="module", params=["discord", "slack"])

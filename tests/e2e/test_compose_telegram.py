@@ -17,12 +17,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from composed import Compose, kill
+from composed import Compose, composed, kill
 from opencrust_sim.telegram import TOKEN
 
-CONFIGURATION = {
-    "providers": [{"name": "simulator", "kind": "openai", "model": "echo", "base_url": "http://simulators:8900/v1"}]
-}
 PROFILE = ("--profile", "telegram")
 UP = (*PROFILE, "up", "--detach", "--wait", "--wait-timeout", "180", "--scale", "channel-telegram=3")
 PERSON = 42
@@ -57,27 +54,12 @@ class Person:
 
 @pytest.fixture(scope="module")
 def compose() -> Iterator[Compose]:
-    if subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
-        pytest.skip("no running Docker engine here: compose is not tested")
-    project = Compose()
-    everything = ("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "5")
-    project(*everything)
-    try:
-        project("--profile", "cli", *PROFILE, "build")
-        write = (
-            "import sys, pathlib; pathlib.Path('/var/lib/opencrust/config/config.json').write_text(sys.stdin.read())"
-        )
-        arguments = ("run", "--rm", "-T", "--no-deps", "--entrypoint", "python", "cli", "-c", write)
-        project(*arguments, stdin=json.dumps(CONFIGURATION))
-        project("up", "--detach", "--wait", "--wait-timeout", "180")
+    with composed("telegram") as project:
         project("run", "--rm", "-T", "vault-cli", "vault", "set", "channel.telegram.token", "--stdin", stdin=TOKEN)
         add = ("channels", "add", "telegram", "--credential", "token=channel.telegram.token")
         project("run", "--rm", "-T", "cli", *add, "--api-base", "http://simulators:8901")
         project(*UP)
         yield project
-    finally:
-        if os.environ.get("KEEP_COMPOSE") != "1":
-            project(*everything, check=False)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ tied to. Every row runs on a real bus with a real vault and real adapter process
 
 import asyncio
 import itertools
+import signal
 import time
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
@@ -344,3 +345,26 @@ QUARTERS = 4
 def quarter_of(rows: dict[str, Any], quarter: int) -> dict[str, Any]:
     """Every fourth row, from the given one on."""
     return dict(list(rows.items())[quarter::QUARTERS])
+
+
+async def killed_in_turn(house: ChannelHouse, say: Callable[[str], Awaitable[object]]) -> None:
+    """300 messages of one conversation while each of three replicas is killed in turn, with and without warning, and
+    comes back: all arrive once, in their order."""
+    said = [str(number) for number in range(300)]
+    for number, text in enumerate(said):
+        await say(text)
+        if number % 30 == 20:
+            adapter = house.adapters[number // 30 % 3]
+            adapter.kill(signal.SIGTERM if number % 60 == 20 else signal.SIGKILL)
+            asyncio.get_running_loop().call_later(1.0, lambda one=adapter: one.start(ready=False))
+        await asyncio.sleep(0.05)
+
+    async def all_there() -> bool:
+        return len(await house.received()) >= len(said)
+
+    await until(all_there, 30)
+    await asyncio.sleep(1)  # what would come twice
+    found = [message.text for message in await house.received()]
+    print(f"{len(found)} of {len(said)} came, {inversions(found, said)} out of order")
+    assert found == said
+    await until(lambda: all(adapter.process is not None for adapter in house.adapters))

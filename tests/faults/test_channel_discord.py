@@ -2,14 +2,13 @@
 
 import asyncio
 import itertools
-import signal
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from channels import ChannelHouse, until
-from faults.channel_matrix import LONG_ROWS, QUARTERS, ROWS, Platform, inversions, matrix, quarter_of
+from faults.channel_matrix import LONG_ROWS, QUARTERS, ROWS, Platform, killed_in_turn, matrix, quarter_of
 from harness import BusServer
 from opencrust_sim.discord import BOT, GENERAL, GUILD, TOKEN, Channel, DiscordSimulator
 
@@ -128,23 +127,6 @@ async def test_three_replicas_one_after_another_killed_lose_nothing(bus_server: 
             ready = [await asyncio.to_thread(house.adapter(start=False).start) for _ in range(3)]
             await until(lambda: discord.simulator.connected == 2)
             print(f"ready in {max(ready):.1f} s, {house.adapters[0].rss() >> 20} MiB")
-            for number in range(300):
-                await discord.simulator.say(f"<@{BOT}> {number}", channel=GENERAL)
-                if number % 30 == 20:
-                    adapter = house.adapters[number // 30 % 3]
-                    adapter.kill(signal.SIGTERM if number % 60 == 20 else signal.SIGKILL)
-                    asyncio.get_running_loop().call_later(1.0, lambda one=adapter: one.start(ready=False))
-                await asyncio.sleep(0.05)
-
-            async def all_there() -> bool:
-                return len(await house.received()) >= 300
-
-            await until(all_there, 30)
-            await asyncio.sleep(1)  # what would come twice
-            said = [str(number) for number in range(300)]
-            found = [message.text for message in await house.received()]
-            print(f"{len(found)} of 300 came, {inversions(found, said)} out of order")
-            assert found == said
-            await until(lambda: all(adapter.process is not None for adapter in house.adapters))
+            await killed_in_turn(house, lambda text: discord.simulator.say(f"<@{BOT}> {text}", channel=GENERAL))
     finally:
         await discord.stop()

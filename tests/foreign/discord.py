@@ -4,17 +4,18 @@ frames are bare JSON text, its ids are what it likes, and it says no more than i
 import itertools
 import json
 import time
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from aiohttp import WSMsgType, web
+
+from foreign.server import ForeignServer
 
 BOT, GUILD, ROOM, PRIVATE = "80351110224678912", "197038439483310086", "41771983423143937", "319674150115610528"
 EPOCH_MS = 1_420_070_400_000
 GATEWAY = {"shards": 1, "session_start_limit": {"total": 9, "remaining": 9, "reset_after": 0, "max_concurrency": 50}}
 
 
-class ForeignDiscord:
+class ForeignDiscord(ForeignServer):
     """Started with ``async with``.
 
     Args:
@@ -31,7 +32,6 @@ class ForeignDiscord:
         self.acks = acks
         self.refusal = refusal
         self.ready = ready
-        self.url = ""
         self.sockets: list[web.WebSocketResponse] = []
         self.identified = 0
         self.resumed = 0
@@ -39,33 +39,21 @@ class ForeignDiscord:
         self.posted: list[dict[str, Any]] = []
         self._sequence = itertools.count(1)
         self._ids = itertools.count(1)
-        self._runner: web.AppRunner
 
-    async def __aenter__(self) -> Self:
-        app = web.Application()
-        app.add_routes(
-            [
-                web.get("/ws/", self._socket),
-                web.get("/api/users/@me", self._me),
-                web.get("/api/gateway/bot", self._where),
-                web.get("/api/channels/{channel}/messages", self._history),
-                web.post("/api/channels/{channel}/messages", self._post),
-                web.route("*", "/{anything:.*}", self._nothing),
-            ]
-        )
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-        return self
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/ws/", self._socket),
+            web.get("/api/users/@me", self._me),
+            web.get("/api/gateway/bot", self._where),
+            web.get("/api/channels/{channel}/messages", self._history),
+            web.post("/api/channels/{channel}/messages", self._post),
+            web.route("*", "/{anything:.*}", self._nothing),
+        ]
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: Any) -> None:
         for socket in self.sockets:
             await socket.close()
-        await self._runner.cleanup()
+        await super().__aexit__(*error)
 
     @property
     def gateway(self) -> str:

@@ -4,16 +4,17 @@ more than it must, and a test may lay any answer over a method."""
 import asyncio
 import time
 from collections import defaultdict, deque
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from aiohttp import web
+
+from foreign.server import ForeignServer
 
 BOT = 110201543
 TOKEN = "110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw0"  # the documentation's own example
 
 
-class ForeignTelegram:
+class ForeignTelegram(ForeignServer):
     """Started with ``async with``.
 
     Args:
@@ -22,28 +23,14 @@ class ForeignTelegram:
 
     def __init__(self, *, remembers: bool = False) -> None:
         self.remembers = remembers
-        self.url = ""
         self.updates: list[dict[str, Any]] = []
         self.polls: list[float] = []
         self.sent: list[dict[str, Any]] = []
         self.answers: dict[str, deque[web.Response]] = defaultdict(deque)
         """What a method answers next, instead."""
-        self._runner: web.AppRunner
 
-    async def __aenter__(self) -> Self:
-        app = web.Application()
-        app.add_routes([web.post(f"/bot{TOKEN}/{{method}}", self._called)])
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._runner.cleanup()
+    def routes(self) -> list[web.RouteDef]:
+        return [web.post(f"/bot{TOKEN}/{{method}}", self._called)]
 
     def say(self, words: str, number: int, user: int = 5, **more: Any) -> None:
         """Somebody writes, with only what every message has; ``more`` is laid over it (None leaves a field out)."""
