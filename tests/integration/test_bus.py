@@ -171,6 +171,26 @@ async def test_what_is_left_of_a_deleted_key_ends_as_well(
     assert (await manager.stream_info("KV_sess")).state.messages == 0
 
 
+@pytest.mark.parametrize(("service", "bucket"), [("agent", "sess"), ("gateway", "access")], ids=["one", "history"])
+async def test_a_deleted_key_stays_away_after_kill_9_of_the_server(
+    bus_server: BusServer, monkeypatch: pytest.MonkeyPatch, service: str, bucket: str
+) -> None:
+    monkeypatch.setattr("opencrust.bus.kv.MARKER_SECONDS", 1)
+    keys = (await bus_server.connect(service)).kv(bucket)
+    revision = await keys.create("web.gone", b"a person")
+    revision = await keys.update("web.gone", b"a person, changed", revision=revision)
+    await keys.create("web.here", b"another")
+    await keys.delete("web.gone", revision=revision)
+    await asyncio.sleep(2)  # the marker has ended
+    assert await keys.get("web.gone") is None
+    bus_server.stop(9)
+    bus_server.start()
+    keys = (await bus_server.connect(service)).kv(bucket)
+    assert await keys.get("web.gone") is None
+    assert (await keys.get("web.here")) is not None
+    await keys.create("web.gone", b"again")
+
+
 async def test_a_lease_is_held_by_one_and_free_again_at_once(bus_server: BusServer) -> None:
     one, two = [Leases(await bus_server.connect("agent"), name, ttl=3) for name in ("one", "two")]
     for holder, other in ((one, two), (one, two), (two, one), (one, two)):

@@ -1,6 +1,7 @@
 """A key-value bucket, by direct reads and compare-and-set writes alone: no stream or consumer rights needed."""
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from opencrust.bus.connection import Bus
 
 MARKER_SECONDS = 60
+"""Longer than any lease, so that none outlives its marker."""
 _KEY = re.compile(r"[-/_=a-zA-Z0-9]+(\.[-/_=a-zA-Z0-9]+)*")
 
 
@@ -66,19 +68,32 @@ class KeyValue:
         """Write a key whatever it holds; it lives ``ttl`` seconds (None: for ever). Returns its revision."""
         return await self._write(key, value, last=None, ttl=ttl)
 
-    async def delete(self, key: str, *, revision: int | None = None) -> int:
+    async def delete(self, key: str, *, revision: int | None = None, timed: bool = False) -> int:
         """Delete a key; with ``revision``, only if nobody wrote since: of two that consume it, one wins.
 
-        Returns the revision of the marker that stands in its place for :data:`MARKER_SECONDS`, then it is gone as well:
-        a bucket would fill up with markers of keys that are used once.
+        Two markers take its place. The second is gone after :data:`MARKER_SECONDS`: a bucket would fill up with markers
+        of keys that are used once. The first is for the server's end without a shutdown: it then reads its files anew,
+        and they say nothing of messages that a newer one of their key replaced. What it takes for the last one is the
+        first marker, not the value, which would be there again.
+
+        Args:
+            timed: the value had a time to live of at most :data:`MARKER_SECONDS`: one marker is enough.
+
+        Returns the revision of the marker that stands now.
 
         Raises:
             WrongRevision: somebody wrote, or deleted, since.
         """
-        marker = await self._bus.publish_stored(
-            self._subject(key), b"", headers={KV_OPERATION: "DEL"}, expect_last=revision, ttl=MARKER_SECONDS
-        )
-        return marker.seq
+        marker = await self._mark(key, revision, MARKER_SECONDS if timed else None)
+        if not timed:
+            with suppress(errors.BusError):  # it is deleted: written again since, or a marker that stays
+                marker = await self._mark(key, marker, MARKER_SECONDS)
+        return marker
+
+    async def _mark(self, key: str, last: int | None, ttl: int | None) -> int:
+        headers = {KV_OPERATION: "DEL"}
+        stored = await self._bus.publish_stored(self._subject(key), b"", headers=headers, expect_last=last, ttl=ttl)
+        return stored.seq
 
     async def look(self, key: str) -> tuple[Entry | None, int]:
         """The entry, and the revision that a write must name: a deletion's marker has one too; 0 for nothing."""

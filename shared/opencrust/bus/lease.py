@@ -105,12 +105,12 @@ class _Held:
     async def release(self) -> int | None:
         """Give it up; the revision of the marker that is left, None where the lease will end by itself."""
         try:
-            return await self._keys.delete(self._key, revision=self._revision)
+            return await self._keys.delete(self._key, revision=self._revision, timed=True)
         except errors.WrongRevision:  # lost, or a renewal was cut off before it could tell its revision
             pass
         except errors.BusError:
             return None
         if await self._again():
             with suppress(errors.BusError):
-                return await self._keys.delete(self._key, revision=self._revision)
+                return await self._keys.delete(self._key, revision=self._revision, timed=True)
         return None

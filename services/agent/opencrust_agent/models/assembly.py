@@ -14,6 +14,9 @@ from opencrust_agent.models.usage import Usage
 
 MAX_TOOL_CALLS = 128
 MAX_ARGUMENT_DEPTH = 64
+MAX_TEXT = 256 * 1024
+"""Characters of an answer. A reply is cut at a quarter of it; who streams more repeats himself, or means harm: every
+character is looked at while it runs, and all other conversations share that time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +129,13 @@ class TextStream:
     def __init__(self) -> None:
         self._pieces: list[str] = []
         self._held = ""
+        self._size = 0
 
     def add(self, piece: str) -> str:
-        """What may be shown now."""
+        """What may be shown now. Raises ModelError (PROTOCOL) when all of it is over MAX_TEXT."""
+        self._size += len(piece)
+        if self._size > MAX_TEXT:
+            raise protocol_error(f"its text is longer than {MAX_TEXT} characters")
         piece = self._held + piece
         self._held = ""
         if piece and "\ud800" <= piece[-1] <= "\udbff":

@@ -15,7 +15,7 @@ from openai.types.chat import ChatCompletionChunk
 
 from opencrust_agent.models import ErrorKind, ModelError, ToolCall
 from opencrust_agent.models.anthropic_messages import MessagesParser
-from opencrust_agent.models.assembly import Answer, Parser
+from opencrust_agent.models.assembly import MAX_TEXT, Answer, Parser
 from opencrust_agent.models.openai_chat import ChatDialect, ChatParser
 from simulators.model_replies import SCENARIOS, Call, Reply, anthropic_steps, joined, openai_steps
 
@@ -203,3 +203,12 @@ def test_bombs(wire: str, bomb: bytes) -> None:
     assert isinstance(found, ErrorKind)
     with pytest.raises(ModelError):
         WIRES[wire][0]().read(bomb)
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_an_answer_without_end_is_ended(wire: str) -> None:
+    piece = "word " * 2_000
+    stream = joined(WIRES[wire][1](Reply(deltas=(piece,) * (MAX_TEXT // len(piece) + 1)), ASKED))
+    found, shown = outcome(WIRES[wire][0](), [stream[at : at + 65_536] for at in range(0, len(stream), 65_536)])
+    assert found is ErrorKind.PROTOCOL
+    assert 0 < len(shown) <= MAX_TEXT
