@@ -191,6 +191,8 @@ def _change(options: argparse.Namespace) -> int:
         print(json.dumps(record.model_dump(mode="json")))
     elif options.op == "remove":
         print(f"{record.name} is removed.")
+    elif options.op == "rollback":
+        print(f"{record.name} is back at version {record.current.version}{'' if record.enabled else ' (disabled)'}.")
     else:
         print(f"{record.name} {record.current.version} is {'enabled' if record.enabled else 'disabled'}.")
     return EXIT_OK

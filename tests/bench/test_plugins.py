@@ -3,6 +3,7 @@
 python -m pytest -q -s -m long tests/bench/test_plugins.py
 """
 
+import asyncio
 import statistics
 import tempfile
 import threading
@@ -93,6 +94,32 @@ def test_a_cached_load_costs_at_most_a_five_hundredth_of_compiling() -> None:
     ratio = compiling / statistics.median(loads)
     print(f"\ncompile {compiling:.2f} s, load {1e3 * statistics.median(loads):.2f} ms: 1/{ratio:.0f}")
     assert ratio >= 500
+
+
+async def test_compiling_takes_its_memory_in_a_process_that_is_thrown_away(lab: Lab) -> None:
+    """Peak of the child that compiles the JavaScript example (1.6 MB), and what the agent is left with."""
+
+    def resident(pid: object, what: str) -> float:
+        try:
+            lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        except OSError:
+            return 0.0
+        return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(what)), 0.0)
+
+    await lab.call(lab.load(guest()))
+    before, peak = resident("self", "VmRSS"), 0.0
+    looking = asyncio.create_task(lab.load(JAVASCRIPT).describe())
+    known = set(lab.processes.children)
+    while not looking.done():
+        peak = max([peak, *(resident(pid, "VmHWM") for pid in set(lab.processes.children) - known)])
+        await asyncio.sleep(0.01)
+    await looking
+    grown = resident("self", "VmRSS") - before
+    print(
+        f"\ncompiling {len(JAVASCRIPT) / 1e6:.1f} MB: its process had {peak:.0f} MiB; the agent grew by {grown:.1f} MiB"
+    )
+    assert 0 < peak <= 250
+    assert grown <= 16
 
 
 async def test_a_deadline_is_kept_while_three_threads_are_busy(lab: Lab) -> None:

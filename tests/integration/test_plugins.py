@@ -121,6 +121,11 @@ async def test_what_changed_is_asked_again_and_an_older_version_is_refused(
         await operator.ask("rollback", name="guest")
         back = await operator.ask("rollback", name="guest")
         assert back.plugins[0].current.version == "1.2.0"
+        assert back.plugins[0].enabled
+        assert (await operator.install(binary(guest()), newer)).error == ""
+        await operator.ask("disable", name="guest")
+        assert not (await operator.ask("rollback", name="guest")).plugins[0].enabled, "going back enables nothing"
+        assert (await operator.ask("enable", name="guest")).error == ""
         assert "only version" in (await operator.ask("rollback", name="guest")).error
 
 

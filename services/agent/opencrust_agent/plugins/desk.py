@@ -186,7 +186,10 @@ class PluginDesk:
             raise NotDone(f"{record.name} {record.current.version} is the only version that was installed")
         before = record
         grant, *older = record.previous
-        record = PluginRecord(name=record.name, current=grant, previous=older)
+        enabled = record.enabled or bool(
+            record.reason
+        )  # what a person disabled stays so; what we did was this version's
+        record = PluginRecord(name=record.name, enabled=enabled, current=grant, previous=older)
         check_names(record, self._plugins.records.now)
         await self._plugins.records.write(record, revision)
         self._plugins.log.add(record.name, "info", f"back to version {grant.version}, by {by}")

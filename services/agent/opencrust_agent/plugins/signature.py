@@ -31,7 +31,7 @@ def signer(manifest: str, signature: PluginSignature | None) -> str:
     except (InvalidSignature, ValueError):
         raise PluginRefused(
             "its signature does not fit: plugin.toml was changed after it was signed, or the signature is of another "
-            "file. Get it again from its author"
+            "file. Get it again from its author, or sign it again if it is yours"
         ) from None
     return fingerprint(key)
 
