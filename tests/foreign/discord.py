@@ -32,6 +32,8 @@ class ForeignDiscord(ForeignServer):
         self.acks = acks
         self.refusal = refusal
         self.ready = ready
+        self.history = 200
+        """What the call for a channel's messages is answered with."""
         self.sockets: list[web.WebSocketResponse] = []
         self.identified = 0
         self.resumed = 0
@@ -138,6 +140,8 @@ class ForeignDiscord(ForeignServer):
         return web.json_response({"url": self.gateway, **GATEWAY})
 
     async def _history(self, request: web.Request) -> web.Response:
+        if self.history != 200:
+            return web.Response(status=self.history, text="not here")
         found = self.messages.get(request.match_info["channel"], [])
         after = int(request.query.get("after", 0))
         return web.json_response([m for m in found if int(m["id"]) > after][: int(request.query["limit"])][::-1])

@@ -124,6 +124,16 @@ async def test_a_server_that_refuses_every_resume_loses_nothing(house: House, re
         assert [m.text for m in await here.received() if not m.is_group] == ["private one", "private two"]
 
 
+@pytest.mark.parametrize("status", [404, 405])
+async def test_a_server_without_history_is_heard_all_the_same(house: House, status: int) -> None:
+    async with ForeignDiscord(ready={}) as server:
+        server.history = status
+        async with house(server) as here:
+            await server.say("one")
+            await server.say("two")
+            await came(here, "one", "two")
+
+
 async def test_every_event_on_every_connection_comes_once(house: House) -> None:
     async with ForeignDiscord(ready={}) as server, house(server, 3) as here:
         for number in range(20):

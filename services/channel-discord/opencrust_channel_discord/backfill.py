@@ -1,6 +1,8 @@
 """Gaps: what was written in a channel while we were away is read before what is live, once in each session."""
 
 import asyncio
+import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -13,11 +15,18 @@ from opencrust_channel_discord.catchup import Place, Places
 from opencrust_channel_discord.events import EPOCH_MS, moment
 from opencrust_channel_discord.rest import NoAnswer, Refusal, Rest, link_error
 
+log = logging.getLogger(__name__)
+
 PAGE: Final = 100
 MOST_PAGES: Final = 1_000
 """Pages of one channel that are read after a gap."""
-AT_ONCE: Final = 6
+AT_ONCE: Final = 4
 """Channels that are looked at side by side at the beginning of a session; Discord takes 50 calls a second."""
+PATIENCE: Final = 30.0
+"""Seconds that what is live waits for a channel that cannot be read just now."""
+WALL_PATIENCE: Final = 2.0
+"""The same, where something that is not Discord refuses it: a wall for a moment, or a server that has no history."""
+LOOK_AGAIN: Final = 30.0
 BEFORE_FIRST: Final = timedelta(minutes=15)
 """What was written so long before we first ran is still answered."""
 
@@ -87,6 +96,8 @@ class Backfill:
     async def catch_up(self, place: Place, live: str | None = None) -> None:
         """Read what was missed in a channel, once in each session. Raises BusError.
 
+        Where it cannot be read for long, what is live goes on; the cursor stays, and it is tried again.
+
         Args:
             live: the id of the message that just came in.
         """
@@ -96,9 +107,18 @@ class Backfill:
         timeless = live is not None and moment(live) is None  # ids of this server do not tell when
         begin = "0" if place.guild or timeless else self._first_id()
         cursor = await self.cursors.get(place.id, begin)
-        if place.last is None or later(place.last, cursor):
-            await self._read(place, cursor)
+        if (place.last is None or later(place.last, cursor)) and not await self._read(place, cursor):
+            log.warning("a channel cannot be read; what was missed in it is looked for again")
+            asyncio.get_running_loop().call_later(
+                LOOK_AGAIN, self._work.put, place.id, partial(self.catch_up, place, live)
+            )
+            return
         place.session = session
+
+    def handed_on(self, place: Place, message: str) -> None:
+        """A live message was handed on. What was missed before it may not be read yet: then reading begins there."""
+        if place.session == self._session:
+            self.cursors.advance(place.id, message)
 
     def _first_id(self) -> str:
         """The least id of what was written since this account was first listened to."""
@@ -112,22 +132,26 @@ class Backfill:
         at = moment(last)
         return self._first_id() if at is not None and at > self._since else last
 
-    async def _read(self, place: Place, cursor: str) -> None:
+    async def _read(self, place: Place, cursor: str) -> bool:
+        """Whether all was read that there is."""
         for _ in range(MOST_PAGES):
             page = await self._page(place, cursor)
+            if page is None:
+                return False
             for message in page:
                 if _written(message) >= self._since:
                     await self._hand_on(place, message)
-                else:
-                    self.cursors.advance(place.id, str(message["id"]))
+                self.cursors.advance(place.id, str(message["id"]))
             if len(page) < PAGE:
-                return
+                break
             cursor = str(page[-1]["id"])
+        return True
 
-    async def _page(self, place: Place, cursor: str) -> list[Mapping[str, Any]]:
-        """Messages after ``cursor``, oldest first; none where we may not read."""
-        pause = 0.5
+    async def _page(self, place: Place, cursor: str) -> list[Mapping[str, Any]] | None:
+        """Messages after ``cursor``, oldest first; none where we may not read; None: not now."""
+        begin, pause = time.monotonic(), 0.5
         while True:
+            patience = PATIENCE
             try:
                 found = await self._rest.get(f"/channels/{place.id}/messages", after=cursor, limit=PAGE)
                 listed = found if isinstance(found, list) else []
@@ -137,13 +161,17 @@ class Backfill:
                     key=lambda m: (len(str(m["id"])), str(m["id"])),
                 )
             except Refusal as error:
-                if error.status in (400, 403, 404) and not error.foreign:
-                    return []
                 if error.status == 401:
                     raise link_error(error) from None
+                if 400 <= error.status < 500 and error.status not in (408, 429):
+                    if not error.foreign:
+                        return []
+                    patience = WALL_PATIENCE
                 pause = max(pause, error.after)
             except NoAnswer:
                 pass
+            if time.monotonic() + pause - begin > patience:
+                return None
             await asyncio.sleep(pause)
             pause = min(pause * 2, 10.0)
 

@@ -285,8 +285,8 @@ class Listener:
             if place.ours and not event.mentioned:
                 event = replace(event, mentioned=True)  # a thread that we opened
             await self._patiently(partial(self._emit, event))
-        if message := _text(data.get("id")):
-            self._gaps.cursors.advance(place.id, message)
+        if not backfill and (message := _text(data.get("id"))):
+            self._gaps.handed_on(place, message)
 
     async def _keep_unread(self, data: Mapping[str, Any], reason: str) -> None:
         """As a dead letter."""
