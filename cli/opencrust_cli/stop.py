@@ -1,20 +1,24 @@
 """``opencrust stop``: ends what the assistant is doing, at once."""
 
 import argparse
+import asyncio
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 from opencrust.access.tokens import OPERATOR
 from opencrust.bus import Bus, subjects
 from opencrust.bus.registry import CHANNELS
+from opencrust.channel.stops import ALL, Stops
 from opencrust.contracts import conversation_key
 from opencrust.contracts.conversation import KEY_LENGTH
 from opencrust_cli.bus import with_bus
 from opencrust_cli.errors import EXIT_OK, EXIT_USAGE, CommandError
 
 ABOUT = """\
-End what the assistant is doing now: its answer, its tools, and what waits before the stop to be answered. Within a
-second, in all its processes. What comes after is answered as always; `opencrust down` is for keeping it still.
+End what the assistant is doing now: its answer, its tools, parts of answers that are not sent yet, and what waits
+before the stop to be answered. Within a second, in all its processes. What comes after is answered as always;
+`opencrust down` is for keeping it still.
 
 Without CONVERSATION everything is stopped. A tool that was stopped in the middle of an effect is not repeated, and the
 assistant says that nobody knows whether it was done.
@@ -55,12 +59,23 @@ def subject(conversation: str | None) -> str:
     return subjects.ctl_stop("web", conversation_key("web", OPERATOR, conversation))
 
 
+async def say(bus: Bus, conversation: str | None) -> None:
+    """Say it to the agents, and note it where the channels look before each part of an answer.
+
+    Raises:
+        CommandError: there can be no such conversation.
+        BusError: it is not known whether all heard it; saying it again is safe.
+    """
+    where, said = subject(conversation), datetime.now(UTC)
+    await bus.publish(where, b"{}")
+    channel, conv = where.split(".")[-2:]
+    platforms = [known.name for known in CHANNELS if known.name != "web" and channel in (known.name, ALL)]
+    await asyncio.gather(*(Stops(bus, name).note(conv, said) for name in platforms))
+
+
 def _stop(options: argparse.Namespace) -> int:
-    where = subject(options.conversation)
-
-    async def tell(bus: Bus) -> None:
-        await bus.publish(where, b"{}")
-
-    with_bus(options.home, tell)
-    print("Stopped." if options.conversation is None else f"Stopped: {options.conversation}")
+    conversation: str | None = options.conversation
+    subject(conversation)  # what is wrong with it is said also where nothing runs
+    with_bus(options.home, lambda bus: say(bus, conversation))
+    print("Stopped." if conversation is None else f"Stopped: {conversation}")
     return EXIT_OK

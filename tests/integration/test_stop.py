@@ -1,89 +1,55 @@
 """STOP during the model's stream, a tool, many tools, and before the turn began: the last effect within a second."""
 
 import asyncio
-import math
-import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench import stop
 from harness import BusServer
-from integration.test_tools import Fake, Talk, call, fake, inbound, mail, replica, simulator, talk
-from opencrust.bus import Bus
-from opencrust.contracts import EventType, Finish
-from opencrust_agent.tools import Effect, Tool, ToolContext, ToolResult
+from integration.test_tools import Fake, Talk, call, fake, mail, replica, simulator, talk
+from opencrust.contracts import Finish
+from opencrust_agent.tools import Effect, Tool
 from simulators.model import ModelSimulator
 from simulators.model_replies import Reply
 
 __all__ = ["simulator", "talk"]
-BOUND = 1.0
 
 
-class Beating:
-    """A tool that has an effect every ten milliseconds, and does not care about being cancelled."""
-
-    spec = fake("beat", Effect.WRITE).spec
-
-    def __init__(self) -> None:
-        self.last = 0.0
-        self.beats = 0
-
-    async def call(self, arguments: dict[str, Any], context: ToolContext) -> ToolResult:
-        while not context.stop.is_set():
-            self.last = time.monotonic()
-            self.beats += 1
-            try:
-                await asyncio.sleep(0.01)
-            except asyncio.CancelledError:
-                continue
-        return ToolResult("stopped by itself")
+async def stopped(server: BusServer, directory: Path, tries: int) -> None:
+    """All scenes of the benchmark (see there what they are), each stopped so often."""
+    times = await stop.web_scenes(server, directory / "agent", tries)
+    found = {scene: stop.figures(seconds) for scene, seconds in times.items()}
+    print("\n" + stop.table(found))
+    assert {scene: f["tries"] for scene, f in found.items()} == dict.fromkeys(stop.SCENES, tries)
+    assert {scene: f["p99"] for scene, f in found.items() if f["p99"] > stop.BOUND * 1000} == {}
 
 
-async def stopped_while(
-    talk: Talk, cli: Bus, simulator: ModelSimulator, beating: Beating, what: str, number: int
-) -> float:
-    """One turn, stopped in the middle; seconds from the stop to the last that was heard or done of it."""
-    conversation = f"{what}{number}"
-    key = inbound(0, "x", conversation=conversation).key
-    talk.events.clear()
-    beats = beating.beats
-    if what == "model":
-        simulator.queue(Reply(deltas=tuple(f"word{n} " for n in range(400)), pace=0.005))
-    else:
-        simulator.queue(Reply(calls=(call("beat"),)))
-    await talk.say("go", conversation=conversation)
-    async with asyncio.timeout(10):
-        while not (beating.beats > beats or any(e.type is EventType.DELTA for e in talk.events)):
-            await asyncio.sleep(0.002)
-    begin = time.monotonic()
-    await cli.publish(f"ctl.stop.web.{key}" if number % 2 else "ctl.stop.all.all", b"")
-    reply = await talk.hear()
-    last = max(time.monotonic(), beating.last) - begin
-    assert reply.finish is Finish.STOPPED
-    return last
+async def test_stop_ends_streams_tools_and_plugins(bus_server: BusServer, tmp_path: Path) -> None:
+    """From each surface once."""
+    await stopped(bus_server, tmp_path, 4)
 
 
-async def series(server: BusServer, simulator: ModelSimulator, talk: Talk, tries: int) -> str:
-    beating, cli = Beating(), await server.connect("cli")
-    times: dict[str, list[float]] = {"model": [], "tool": []}
-    async with replica(server, simulator, [beating]), replica(server, simulator, [beating], "two"):
-        for number in range(tries // 2):
-            for what, found in times.items():
-                found.append(await stopped_while(talk, cli, simulator, beating, what, number))
-    whole = sorted(times["model"] + times["tool"])
-    p99 = whole[math.ceil(0.99 * len(whole)) - 1]
-    assert p99 <= BOUND
-    return f"STOP: {len(whole)} tries, p50 {whole[len(whole) // 2] * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms"
-
-
-async def test_stop_ends_streams_and_tools(bus_server: BusServer, simulator: ModelSimulator, talk: Talk) -> None:
-    print("\n" + await series(bus_server, simulator, talk, 20))
+async def test_stop_ends_the_parts_of_an_answer(bus_server: BusServer, tmp_path: Path) -> None:
+    """By /stop in the chat, by the command for this conversation, and by the one for everything."""
+    times = await stop.parts(bus_server, tmp_path / "agent", 3, together=2)
+    print("\n" + stop.table({"parts": stop.figures(times)}))
+    assert max(times) <= stop.BOUND
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
-async def test_stop_two_hundred_times(bus_server: BusServer, simulator: ModelSimulator, talk: Talk) -> None:
-    print("\n" + await series(bus_server, simulator, talk, 200))
+@pytest.mark.timeout(900)
+async def test_stop_two_hundred_times(bus_server: BusServer, tmp_path: Path) -> None:
+    await stopped(bus_server, tmp_path, 200)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+async def test_stop_between_parts_two_hundred_times(bus_server: BusServer, tmp_path: Path) -> None:
+    found = stop.figures(await stop.parts(bus_server, tmp_path / "agent", 200))
+    print("\n" + stop.table({"parts": found}))
+    assert found["p99"] <= stop.BOUND * 1000
 
 
 async def test_a_stop_before_the_turn_is_picked_up_counts(

@@ -39,7 +39,8 @@ class Stops:
         try:
             yield event
         finally:
-            del self._running[channel, conv]
+            if self._running.get((channel, conv)) is event:  # else it runs again here: its lease was lost meanwhile
+                del self._running[channel, conv]
 
     def _stopped_since(self, channel: str, conv: str, stored: datetime) -> bool:
         return any(self._heard.get(key, 0.0) >= stored.timestamp() for key in ((channel, conv), ALL))

@@ -102,6 +102,7 @@ async def _ask(model: Model, request: Request, live: Watched, answer: Answer) ->
                     case TextDelta(text):
                         answer.text += text
                         await live.delta(text)
+                        await asyncio.sleep(0)  # a burst of pieces must not hold up a stop, or a lease
                     case Reset():
                         answer.text = ""
                         await live.reset()

@@ -358,6 +358,7 @@ def _identities() -> tuple[BusIdentity, ...]:
             Inspect("KV_token"),
             ReadKeys("cfg", ">"),
             Publish(subjects.wildcard(subjects.CTL_STOP), AGENT),
+            *(WriteKeys("ledger", f"{channel.name}.stop.>") for channel in CHANNELS if channel.name != "web"),
             Ask(subjects.wildcard(subjects.CTL_DLQ), BUS, share=False),
             Ask(subjects.wildcard(subjects.CTL_APPROVALS, service="cli"), AGENT, share=False),
             Ask(subjects.wildcard(subjects.CTL_PLUGINS, service="cli"), AGENT, share=False),

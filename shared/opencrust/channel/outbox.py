@@ -247,7 +247,11 @@ class Outbox:
         conv = reply.address.key
         if (wait := self._limits.wait(conv)) > SHORT_WAIT:
             return wait
-        await asyncio.sleep(self._limits.reserve(conv))
+        if (pause := self._limits.reserve(conv)) > 0:
+            await asyncio.sleep(pause)
+            if (reason := await self._dropped(reply)) is not None:  # stopped while we waited
+                await self._settle(page, part.number, PartState.FAILED, reason=reason)
+                return None
         shown = await self._shown(reply, part)
         await page.attempt(part.number)
         return await self._settle_result(page, reply, part.number, await self._call(prepared, shown))

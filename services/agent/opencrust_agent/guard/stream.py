@@ -27,6 +27,9 @@ PLAIN_WORD = 20
 """Characters. A longer word of one case could be strong enough for a fingerprint."""
 PIECE, PAUSE = 24, 0.05
 """A look is taken at so many characters, or after so many seconds."""
+MOST, REST = 256, 3
+"""A stream that is faster than looks can be taken is looked at in larger pieces, up to so many characters: between two
+looks lies so many times what the last one took, for everybody else."""
 _TOKEN = re.compile(r"(\S+)\s+")
 _OPEN = re.compile(r"!?\[[^\]\n]{0,2000}(?:\](?:\([^)\n]{0,8192})?)?\Z|<[A-Za-z][^>]{0,8192}\Z")
 _DATA = re.compile(r"(?:[0-9A-Fa-f]{1,8}[\s,;:]+)+\Z")
@@ -62,7 +65,7 @@ class GuardedLive:
         self._open = False
         """Something that no plain words have closed yet was the last to be looked at."""
         self._silent = False
-        self._looked = 0.0
+        self._looked, self._took = 0.0, 0.0
 
     async def send(self, type: EventType, text: str = "", data: dict[str, Any] | None = None) -> None:
         """Send an event, after all text before it; its data is guarded too."""
@@ -75,8 +78,11 @@ class GuardedLive:
             return
         self._held += text
         ready = self._ready()
-        if ready >= PIECE or (ready and time.monotonic() - self._looked > PAUSE):
+        passed = time.monotonic() - self._looked
+        if ready >= MOST or (passed > REST * self._took and (ready >= PIECE or (ready and passed > PAUSE))):
             await self._give(ready)
+            self._took = time.monotonic() - self._looked
+            self._looked += self._took
         elif len(self._held) > MAX_HELD:
             self._silent, self._held = True, ""
 
