@@ -107,6 +107,8 @@ class SlackSimulator(SlackWebApi):
         self.connections: list[Connection] = []
         self.ghosts: list[Connection] = []
         self.ghost_seconds = 5.0
+        self.slow_links: list[float] = []
+        """Seconds until the next connections' handshakes are answered; events are put on them already."""
         self.deliveries: list[Delivery] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self.on_ack: list[tuple[str, Callable[[], None]]] = []
@@ -315,8 +317,12 @@ class SlackSimulator(SlackWebApi):
             return web.Response(status=403)
         self._tickets.remove(ticket)
         socket = web.WebSocketResponse(autoping=False)
-        await socket.prepare(request)
         connection = Connection(next(self._ids), socket, request)
+        if self.slow_links and (pause := self.slow_links.pop(0)):
+            self.connections.append(connection)
+            await asyncio.sleep(pause)
+            self.connections.remove(connection)
+        await socket.prepare(request)
         writing = asyncio.create_task(self._write(connection))
         if len(self.connections) >= 10:
             await socket.send_json({"type": "disconnect", "reason": "too_many_websockets"})

@@ -13,7 +13,7 @@ from channels import ChannelHouse, until
 from harness import BusServer
 from opencrust.config import ChannelMode
 from opencrust.config.channels import Webhook
-from opencrust.contracts import ApprovalCard, InboundMessage
+from opencrust.contracts import ApprovalCard, CardDecided, CardOutcome, InboundMessage
 from opencrust.contracts.messages import now
 from opencrust_sim.slack import APP_TOKEN, BOT, BOT_TOKEN, DIRECT, GENERAL, SIGNING_SECRET, TEAM, SlackSimulator
 
@@ -145,6 +145,13 @@ async def test_buttons_and_commands(house: ChannelHouse, slack: SlackSimulator) 
     await until(lambda: count(house, 3))
     decision = (await house.received())[-1]
     assert (decision.text, decision.sender.user) == ("/deny abcdefgh23456722", "U9")
+    for _ in range(2):  # told again, it changes nothing
+        told = CardDecided(card=card, outcome=CardOutcome.DENIED, where="on Slack")
+        await house.reply(message, "", id="card:1", decided=told)
+    await until(lambda: question["text"].endswith("Denied on Slack."))
+    assert question["blocks"] == []
+    assert "<!channel>" not in str(question)
+    assert len(slack.channels[GENERAL]) == 2
 
 
 async def test_files_come_in_and_go_out(house: ChannelHouse, slack: SlackSimulator) -> None:

@@ -88,6 +88,20 @@ async def test_the_process_stands_still_and_reads_both_at_once(
     assert facts["connections_dead"] == 0
 
 
+async def test_events_come_by_a_connection_that_is_being_opened(
+    house: ChannelHouse, slack: SlackSimulator, talk: Talk
+) -> None:
+    house.adapter()
+    await listening(slack, 2)
+    await talk.say(30, 0.05)  # what may be looked up in doubt is used up
+    for _ in range(3):
+        slack.slow_links = [0.3]
+        await slack.socket_do("warning", only=0)  # no gap: nothing is looked up for that
+        await talk.say(12, 0.05)
+        slack.slow_links = []
+    assert await talk.heard() == talk.said
+
+
 @pytest.mark.parametrize("trouble", ["silence", "ghost", "cut", "refresh_requested", "warning"])
 async def test_a_connection_fails_while_the_other_goes_on(
     house: ChannelHouse, slack: SlackSimulator, talk: Talk, trouble: str

@@ -249,8 +249,15 @@ class SlackAdapter(ChannelAdapter):
 
     async def edit(self, address: ReplyAddress, message: str, part: OutPart) -> SendResult:
         """Change one of our messages."""
+        return await self._update(message, sending.edited(part, message))
+
+    async def decided(self, address: ReplyAddress, message: str, part: OutPart) -> SendResult:
+        """Change a question of ours: what was decided, and no buttons."""
+        return await self._update(message, sending.decided(part, message))
+
+    async def _update(self, message: str, body: Mapping[str, Any]) -> SendResult:
         try:
-            await self._api.call("chat.update", **sending.edited(part, message))
+            await self._api.call("chat.update", **body)
             return Sent(message)
         except Refusal as error:
             if error.status == 429:

@@ -30,6 +30,8 @@ PAGE: Final = 200
 MOST_PAGES: Final = 5
 OVERLAP: Final = 5.0
 """Seconds before the cursor that are read again: events overtake each other within them."""
+UNKNOWN: Final = 300.0
+"""Seconds that are read of a place that has no cursor: Slack's last try to bring an event is after so long."""
 ATTEMPTS: Final = 4
 LONGEST_WAIT: Final = 3.0
 """A live event waits no longer for Slack to let us read; Slack would bring it again."""
@@ -141,9 +143,10 @@ class CatchUp:
 
     async def before(self, place: str, stamp: str) -> None:
         """An event of this place is at hand: first what came before it. Raises BusError."""
-        await self.cursors.meet(place)
-        # of a place that is new to us, nothing is read: this is its first message
+        # of a place that is new to us, little is read: this is its first message. The cursor is kept first: whoever
+        # dies between the two leaves no place that is known by name and by nothing else
         await self.cursors.get(place, _earlier(stamp))
+        await self.cursors.meet(place)
         if self._done.get(place) == self._session:
             doubtful = time.monotonic() < self._doubted_until or self._crowded()
             shown = place in self._newest and not later(stamp, self._newest[place])
@@ -156,19 +159,18 @@ class CatchUp:
         session = self._session
         if place[:1] in self._forbidden:
             return True
-        cursor = await self.cursors.get(place, "0")
-        if cursor != "0":
-            messages = await self._messages(place, cursor)
-            if messages is None:
-                return False
-            for message in messages:
-                event = message_event({**message, "channel": place.partition(":")[0], "type": "message"}, self._me)
-                if event is not None and event.id not in self._known:
-                    await self._hand(event)
-                    self.handed(place, str(message["ts"]), event.id)
-                self._advance(place, str(message["ts"]))
-            if messages:
-                self._newest[place] = str(messages[-1]["ts"])
+        cursor = await self.cursors.get(place, f"{time.time() - UNKNOWN:.6f}")
+        messages = await self._messages(place, cursor)
+        if messages is None:
+            return False
+        for message in messages:
+            event = message_event({**message, "channel": place.partition(":")[0], "type": "message"}, self._me)
+            if event is not None and event.id not in self._known:
+                await self._hand(event)
+                self.handed(place, str(message["ts"]), event.id)
+            self._advance(place, str(message["ts"]))
+        if messages:
+            self._newest[place] = str(messages[-1]["ts"])
         self._done[place] = session
         return True
 

@@ -48,6 +48,12 @@ def edited(part: OutPart, stamp: str) -> dict[str, Any]:
     return {"ts": stamp} | {name: body[name] for name in names if name in body}
 
 
+def decided(part: OutPart, stamp: str) -> dict[str, Any]:
+    """The arguments of ``chat.update`` for a question with an answer: without a field ``blocks`` Slack keeps those that
+    are there, an empty one takes them away."""
+    return {**edited(part, stamp), "blocks": []}
+
+
 def question(part: OutPart) -> list[dict[str, Any]]:
     """Block Kit: the text, and two buttons below it."""
     assert part.card is not None

@@ -17,7 +17,7 @@ import aiohttp
 
 from opencrust.channel.adapter import LinkError, Runtime
 from opencrust_channel_slack.api import Api, NoAnswer, Refusal, no_redirects
-from opencrust_channel_slack.connection import CLOSE_SECONDS, Connection
+from opencrust_channel_slack.connection import CLOSE_SECONDS, FLUSH_SECONDS, Connection
 from opencrust_channel_slack.sending import link_error
 
 log = logging.getLogger(__name__)
@@ -65,6 +65,8 @@ class Sockets:
         self._was_lost = lost
         self._session: aiohttp.ClientSession | None = None
         self._open: dict[Connection, asyncio.Task[None]] = {}
+        self._opening: set[asyncio.Future[None]] = set()
+        """Handshakes under way: Slack may send by a connection that we do not have yet."""
         self.begun = 0
         self.dead = 0
         """How often one was silent and had to be left."""
@@ -96,6 +98,10 @@ class Sockets:
     async def flushed(self, apart: object) -> bool:
         """Whether all that Slack sent before this call has been read, by any connection but ``apart``. False where one
         does not answer: what it swallowed is not known."""
+        if self._opening:
+            _, late = await asyncio.wait(set(self._opening), timeout=FLUSH_SECONDS)
+            if late:
+                return False
         others = [connection for connection in self._open if connection is not apart]
         return all(await asyncio.gather(*(connection.flushed() for connection in others)))
 
@@ -151,6 +157,8 @@ class Sockets:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trace_configs=[no_redirects()],
             )
+        opening: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._opening.add(opening)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 socket = await self._session.ws_connect(
@@ -164,8 +172,12 @@ class Sockets:
             raise LinkError("Slack's socket was not opened in time") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise LinkError(f"Slack's socket failed ({type(error).__name__})") from None
-        connection = Connection(socket, self._received, self._runtime.link.alive)
-        self._open[connection] = asyncio.create_task(self._read(connection))
+        else:
+            connection = Connection(socket, self._received, self._runtime.link.alive)
+            self._open[connection] = asyncio.create_task(self._read(connection))
+        finally:
+            self._opening.discard(opening)
+            opening.set_result(None)
         self.begun += 1
         self._has_begun()
         return connection

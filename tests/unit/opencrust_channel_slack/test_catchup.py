@@ -1,7 +1,8 @@
 """When a conversation is read before an event, and when it is not."""
 
+import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
 import pytest
@@ -14,13 +15,12 @@ from opencrust_channel_slack.api import Api, Refusal
 from opencrust_channel_slack.catchup import Budget, CatchUp, place_in_time
 from opencrust_channel_slack.events import Me
 
-NOW = int(time.time())
-
 
 class Slack:
     """What conversations.history shows."""
 
     def __init__(self) -> None:
+        self.began = int(time.time())
         self.messages: list[dict[str, Any]] = []
         self.calls: list[str] = []
         self.refusal: Refusal | None = None
@@ -32,7 +32,7 @@ class Slack:
         return {"messages": [m for m in self.messages if float(m["ts"]) > float(where["oldest"])]}
 
     def say(self, number: int) -> str:
-        stamp = f"{NOW}.{number:06d}"
+        stamp = f"{self.began}.{number:06d}"
         self.messages.append({"type": "message", "user": "U1", "text": str(number), "ts": stamp})
         return stamp
 
@@ -92,6 +92,23 @@ async def test_after_a_gap_a_place_is_read_once_and_in_doubt_again(
     assert (heard[-2:], len(slack.calls)) == (["4", "5"], 2)
     await arrives(missed, lost)
     assert len(slack.calls) == 2
+
+
+async def test_killed_between_its_first_steps_a_place_is_read_all_the_same(
+    missed: CatchUp, slack: Slack, heard: list[str]
+) -> None:
+    """It was met, and what came first in it was not handed on: what is new does not overtake that."""
+    missed.begin()
+    missed._doubted_until = 0.0
+    await missed.cursors.meet("D1")
+    slack.say(1)
+    works: list[Callable[[], Awaitable[None]]] = []
+    reading = asyncio.create_task(missed.read_again(lambda place, work: works.append(work)))
+    await asyncio.sleep(0.01)
+    await works[0]()
+    await reading
+    await arrives(missed, slack.say(2))
+    assert heard[0] == "1"
 
 
 async def test_looks_in_doubt_are_few(missed: CatchUp, slack: Slack) -> None:
