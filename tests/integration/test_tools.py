@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import dataclasses
 import functools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -41,7 +42,7 @@ from opencrust_agent import assess
 from opencrust_agent.admission import Admissions
 from opencrust_agent.approval_desk import ApprovalDesk
 from opencrust_agent.approvals import Approvals
-from opencrust_agent.models import Transport
+from opencrust_agent.models import Model, Transport
 from opencrust_agent.providers import make_mind
 from opencrust_agent.screen import Screen
 from opencrust_agent.stops import Stops
@@ -168,6 +169,7 @@ async def replica(
     before: Callable[[Bus], None] = lambda bus: None,
     slots: int = 4,
     vision: bool | None = None,
+    model: Callable[[Transport], Model] | None = None,
     **policy: Any,
 ) -> AsyncIterator[Replica]:
     """An agent with these tools, wired as :mod:`opencrust_agent.main` does."""
@@ -187,6 +189,8 @@ async def replica(
             lease=lease,
             demo=None,  # type: ignore[arg-type]
         )
+        if model is not None:
+            mind = dataclasses.replace(mind, model=model(transport))
         assessor = assess.load()
         stops, approvals = Stops(), Approvals(bus)
         await stops.listen(bus)
