@@ -21,7 +21,7 @@ def judging(assessor: Assessor, change: Callable[[Any], Any]) -> Vetting:
     """A vetting whose assessor gives a changed verdict."""
 
     class Changed:
-        model = assessor.model
+        at_once, version = assessor.at_once, assessor.version
 
         def assess(self, text: str, source: str = "user") -> Any:
             return change(assessor.assess(text, source))
