@@ -198,20 +198,21 @@ LAUNCHER
     link=$HOME/.local/bin/opencrust
     if [ -e "$link" ] && [ "$(readlink "$link" || true)" != "$home/bin/opencrust" ]; then
         say "$link is something else and stays as it is."
-        command=$home/bin/opencrust
+        command=$(typed "$home/bin/opencrust")
     elif mkdir -p "$HOME/.local/bin" 2>/dev/null && ln -sf "$home/bin/opencrust" "$link" 2>/dev/null; then
         case ":$PATH:" in
         *":$HOME/.local/bin:"*) command=opencrust ;;
         *)
-            command=$link
-            say "$HOME/.local/bin is not on your PATH: add it, or call $link"
+            command=$(typed "$link")
+            say "$HOME/.local/bin is not on your PATH: add it, or call $command"
             ;;
         esac
     else
-        command=$home/bin/opencrust
+        command=$(typed "$home/bin/opencrust")
     fi
 }
 
+typed() { case $1 in *[!A-Za-z0-9/._+:@-]*) quoted "$1" ;; *) printf %s "$1" ;; esac } # as a person has to type it
 quoted() { printf "'%s'" "$(printf %s "$1" | sed "s/'/'\\\\''/g")"; }
 
 uninstall() {

@@ -31,8 +31,8 @@ class Lock:
             pid = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip()
             os.close(self._descriptor)
             raise AlreadyRunning(
-                f"OpenCrust already runs in {home.path} (process {pid}): see `opencrust status`, or stop it with "
-                "`opencrust down`"
+                f"OpenCrust already runs in {home.path} ({f'process {pid}' if pid else 'it begins just now'}): see "
+                "`opencrust status`, or stop it with `opencrust down`"
             ) from None
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)

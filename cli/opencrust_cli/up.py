@@ -66,7 +66,8 @@ def register(commands: Any) -> None:
 def _up(options: argparse.Namespace) -> int:
     home: Home = options.home
     _check_unlock_key()
-    _check_port(options.port)
+    if not _LOWEST_PORT <= options.port < 65536:
+        raise CommandError(f"--port must be a number from {_LOWEST_PORT} to 65535", EXIT_USAGE)
     home.require_own()
     nats_server()
     running_now = running.find(home)
@@ -74,6 +75,10 @@ def _up(options: argparse.Namespace) -> int:
         raise running.AlreadyRunning(
             f"OpenCrust already runs in {home.path} (process {running_now.pid}): `opencrust status` shows more, "
             "`opencrust login-link` makes a new link, `opencrust down` stops it"
+        )
+    if not is_free(options.port):  # after the look for our own, which would be the one that has it
+        raise CommandError(
+            f"port {options.port} on 127.0.0.1 is taken by another program: choose one with `opencrust up --port N`"
         )
     argv = [*interpreter(), "-m", "opencrust_cli.supervisor", "--home", str(home.path), "--port", str(options.port)]
     if options.no_fork or not sys.platform.startswith("linux"):
@@ -117,15 +122,6 @@ def _check_unlock_key() -> None:
         raise CommandError(
             f"OPENCRUST_VAULT_KEY_FILE names {named}, which is not a file. `opencrust vault init` makes it "
             "together with a new vault; for a vault that has its key elsewhere, unset the variable"
-        )
-
-
-def _check_port(port: int) -> None:
-    if not _LOWEST_PORT <= port < 65536:
-        raise CommandError(f"--port must be a number from {_LOWEST_PORT} to 65535", EXIT_USAGE)
-    if not is_free(port):
-        raise CommandError(
-            f"port {port} on 127.0.0.1 is taken by another program: choose one with `opencrust up --port N`"
         )
 
 

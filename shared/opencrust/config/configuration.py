@@ -149,6 +149,8 @@ class Configuration(_Strict):
             return cls.model_validate(content)._with_persona(persona)
         except json.JSONDecodeError as error:
             raise ConfigError(f"{path}, line {error.lineno}: {error.msg}") from None
+        except RecursionError:
+            raise ConfigError(f"{path}: too many brackets within each other") from None
         except ValidationError as error:
             raise ConfigError(f"{path}: {explain(error)}") from None
 

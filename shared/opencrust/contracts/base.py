@@ -86,9 +86,16 @@ def explain(error: ValidationError) -> str:
     faults: list[dict[str, Any]] = [
         dict(e) for e in error.errors(include_input=False, include_url=False, include_context=False)
     ]
-    named = [f"{'.'.join(str(part) for part in f['loc']) or 'message'}: {f['msg']}" for f in faults[:3]]
+    named = [f"{'.'.join(str(part) for part in f['loc']) or 'message'}: {_rule(f)}" for f in faults[:3]]
     more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
     return "; ".join(named) + more
+
+
+def _rule(fault: dict[str, Any]) -> str:
+    """The rule in words, without pydantic's own: the name of a class says nothing to who wrote the message."""
+    if fault["type"] == "model_type":
+        return "must be a JSON object"
+    return str(fault["msg"]).removeprefix("Value error, ")
 
 
 def _check_size(data: bytes) -> None:

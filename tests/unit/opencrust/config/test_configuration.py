@@ -37,13 +37,14 @@ def test_a_new_provider_is_asked_first_and_replaces_its_namesake() -> None:
     ("text", "says"),
     [
         ("{", "line 1"),
+        ("[]", "must be a JSON object"),
+        ("[" * 100_000, "too many brackets"),
         ('{"provider": []}', "provider: Extra inputs"),
         ('{"providers": [{"name": "x", "kind": "openai", "model": "m", "api_key": "canary"}]}', "api_key"),
         ('{"providers": [{"name": "x", "kind": "openai", "model": "m", "credential": "canary"}]}', "credential"),
         ('{"providers": [{"name": "x", "kind": "ai", "model": "m"}]}', "kind"),
         ('{"providers": [{"name": "x", "kind": "openai", "model": "m", "base_url": "http://u:canary@h"}]}', "base_url"),
         ('{"stream_bytes": {"MSG_IN": 5}}', "stream_bytes.MSG_IN"),
-        ("[]", "valid dictionary"),
     ],
 )
 def test_faults_are_named_and_never_quoted(tmp_path: Path, text: str, says: str) -> None:
