@@ -107,5 +107,7 @@ def ask_status(home: Home) -> dict[str, Any]:
         if time.monotonic() > deadline:
             if find(home) is None:
                 raise NotRunning
-            raise CommandError(f"the supervisor (process {running.pid}) does not answer")
+            raise CommandError(
+                f"the supervisor (process {running.pid}) does not answer: is the disk full? `opencrust doctor` looks"
+            )
         time.sleep(0.01)

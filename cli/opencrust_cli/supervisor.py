@@ -73,6 +73,7 @@ class Supervisor:
         self._jobs: list[Process] = []
         self._stopping: list[list[Process]] | None = None
         self._dirty = True
+        self._unwritten = False
         self._started = time.time()
         self._renewal_due = 0.0
         self._was_ready = False
@@ -370,8 +371,14 @@ class Supervisor:
     def _write_status(self) -> None:
         if not self._dirty:
             return
-        self._dirty = False
-        write_private(self._home.status, json.dumps(self._describe(), indent=1).encode())
+        try:
+            write_private(self._home.status, json.dumps(self._describe(), indent=1).encode())
+        except OSError as error:  # a full disk: everything goes on, and the next round tries again
+            if not self._unwritten:
+                self._say(f"the status cannot be written: {error.strerror}")
+            self._unwritten = True
+        else:
+            self._dirty = self._unwritten = False
 
     def _describe(self) -> dict[str, Any]:
         services = {name: process.describe() for name, process in self._services.items()}

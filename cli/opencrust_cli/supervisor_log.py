@@ -35,6 +35,8 @@ class LogFile:
     def write(self, line: bytes) -> None:
         """Append one line; a full disk loses it, and does not stop anybody."""
         with contextlib.suppress(OSError):
+            if self._file.closed:  # it could not be opened anew when it was full
+                self._file = self._open()
             if self._file.tell() + len(line) > self._limit:
                 self._rotate()
             self._file.write(line + b"\n")

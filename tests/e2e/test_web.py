@@ -8,7 +8,8 @@ from playwright.async_api import Browser, expect
 
 from browser import CONTRAST, chromium, needs_chromium, open_page, say, shoot, sign_in
 from harness import BusServer
-from simulators.web import RunningGateway, running_gateway
+from opencrust_agent.card import card_text
+from simulators.web import RunningGateway, approval, running_gateway
 
 pytestmark = needs_chromium
 
@@ -95,6 +96,18 @@ async def test_an_answer_streams_in_and_stays(gateway: RunningGateway, browser: 
     await page.reload()
     await expect(page.locator(".said")).to_have_text("hello there")
     await expect(page.locator(".reply .prose")).to_have_text("echo: hello there")
+    assert faults == []
+
+
+async def test_a_question_is_shown_once_as_a_card(gateway: RunningGateway, browser: Browser) -> None:
+    card = approval("operator", "k").card
+    gateway.agent.card = card
+    gateway.agent.answer = lambda message: f"I looked at it.\n\n{card_text(card)}"
+    _, page, faults = await open_page(browser)
+    await sign_in(page, gateway.url, await gateway.ticket())
+    await say(page, "mail it")
+    await expect(page.locator(f".reply [data-approval={card.id}]")).to_contain_text("to: a@example.org")
+    await expect(page.locator(".reply .prose")).to_have_text("I looked at it.")
     assert faults == []
 
 

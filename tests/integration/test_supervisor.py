@@ -142,6 +142,23 @@ def test_there_is_one_supervisor_of_a_home(house: House) -> None:
     assert house.settled()
 
 
+def test_a_status_that_cannot_be_written_stops_nothing(house: House) -> None:
+    house.up()
+    before = house.pids()
+    status = house.path / "run" / "status.json"
+    status.unlink()
+    status.mkdir()  # as a full disk does, it makes every write fail
+    supervisor = int((house.path / "run" / "lock").read_text())
+    os.kill(supervisor, signal.SIGUSR1)
+    deadline = time.monotonic() + 10
+    while "status cannot be written" not in (house.path / "log" / "supervisor.log").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert alive(supervisor)
+    status.rmdir()
+    assert house.pids() == before
+
+
 def test_a_taken_port_is_named_before_anything_starts(house: House) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

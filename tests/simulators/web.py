@@ -55,6 +55,8 @@ class EchoAgent:
         self.answer: Callable[[InboundMessage], str] = lambda message: f"echo: {message.text}"
         self.seen: list[InboundMessage] = []
         self.stops: list[str] = []
+        self.card: ApprovalCard | None = None
+        """What every reply asks."""
         self.approvals: list[Approval] = []
         self.decisions: list[Decision] = []
         self._task: asyncio.Task[None] | None = None
@@ -115,6 +117,7 @@ class EchoAgent:
             finish=self.finish,
             model=self.model,
             created_time=datetime.now(UTC),
+            approval=self.card,
         )
         await self._remember(message, reply, seq)  # first, as the agent does: what is published is in the session
         if not self.silent:

@@ -93,3 +93,15 @@ def test_banners_and_lists_are_in_the_files_alone(service: str, line: bytes, sho
     Terminal(stream, colour=False).show(service, line)
     assert for_person(service, line) is shown
     assert bool(stream.getvalue()) is shown
+
+
+def test_a_log_that_could_not_be_opened_anew_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = LogFile(tmp_path / "log" / "agent.log", limit=30)
+    log.write(b"x" * 20)
+    with monkeypatch.context() as full:
+        full.setattr(LogFile, "_open", lambda self: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        log.write(b"y" * 20)
+        log.write(b"z" * 20)
+    log.write(b"again")
+    log.close()
+    assert (tmp_path / "log" / "agent.log").read_text() == "again\n"

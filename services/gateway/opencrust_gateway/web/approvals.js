@@ -19,6 +19,12 @@ export function draw({ approvals }, context) {
   return [about, ...(cards.length ? cards : [h("p.empty", {}, "Nothing waits for you.")])];
 }
 
+/** A reply's text without the question at its end: the card shows it, and has buttons for its last line. */
+export function besides(text, { id }) {
+  const at = text.lastIndexOf("May I do this?\n");
+  return at >= 0 && text.includes(`/approve ${id} or /deny ${id}`, at) ? text.slice(0, at).trimEnd() : text;
+}
+
 export const decide = (id, approve) => post(`/v1/approvals/${id}`, { approve });
 
 /** One question: what exactly would be done, and two buttons. `decided(yes)` is called at most once. */

@@ -1,6 +1,6 @@
 // Turns on the page. One element per turn, changed in place while an answer streams in.
 
-import { card } from "./approvals.js";
+import { besides, card } from "./approvals.js";
 import { h, icon } from "./dom.js";
 import { render } from "./markdown.js";
 
@@ -96,7 +96,8 @@ export class View {
     if (turn.tools.length) {
       body.append(this.#timeline(turn));
     }
-    const text = reply ? reply.text : live ? (live.gap && live.text ? `… ${live.text}` : live.text) : "";
+    const said = reply?.approval ? besides(reply.text, reply.approval) : reply?.text;
+    const text = reply ? said : live ? (live.gap && live.text ? `… ${live.text}` : live.text) : "";
     if (text) {
       body.append(h("div.prose", {}, render(text)));
     } else if (!reply && !error) {
