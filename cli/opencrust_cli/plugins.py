@@ -171,7 +171,7 @@ def _call(options: argparse.Namespace) -> int:
     name, _, tool = options.name.partition(".")
     try:
         arguments = json.loads(options.arguments)
-    except ValueError:
+    except (ValueError, RecursionError):
         arguments = None
     if not isinstance(arguments, dict):
         raise CommandError("the arguments must be a JSON object, as in '{\"value\": 5}'", EXIT_USAGE)

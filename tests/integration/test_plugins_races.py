@@ -213,6 +213,37 @@ async def test_slow_installations_keep_nobody_from_disabling(
         assert sum("compiling it was ended" in error for error in errors) >= 3, errors
 
 
+async def test_an_agent_that_is_stopped_tells_those_who_wait(
+    bus_server: BusServer, operator: Operator, tmp_path: Path
+) -> None:
+    wasm = await Blobs(operator.bus, "PLUGINS", subjects.plugin).put(binary(guest(core=SLOW * 12)))
+    async with agent(bus_server, tmp_path / "agent") as context:
+        looking = asyncio.create_task(operator.ask("inspect", manifest=manifest(), wasm=wasm))
+        await asyncio.sleep(0.3)
+        started = time.monotonic()
+        context.stopping.set()
+        assert "being stopped: ask again" in (await looking).error
+        assert time.monotonic() - started < 5
+
+
+async def test_what_could_not_be_compiled_is_not_tried_again_at_every_call(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wasm = await house.put(slow())
+    house.used = {wasm}
+    with monkeypatch.context() as patch:
+        patch.setattr(limits, "COMPILE_WALL", 0.2)
+        with pytest.raises(PluginRefused, match="compiling it was ended"):
+            await house.components.open(wasm, fuel=False)
+    started = time.monotonic()
+    for _ in range(20):
+        with pytest.raises(PluginRefused, match="compiling it was ended"):
+            await house.components.open(wasm, fuel=False)
+    assert time.monotonic() - started < 0.5
+    house.components.look_at(wasm)  # somebody wants to install it: now it may be another day
+    (await house.components.open(wasm, fuel=False)).close()
+
+
 async def test_another_replica_compiles_before_it_is_asked(
     bus_server: BusServer, operator: Operator, tmp_path: Path
 ) -> None:

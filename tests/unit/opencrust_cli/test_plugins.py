@@ -1,5 +1,6 @@
 """`opencrust plugins` without a bus: packages, scaffolds, signatures, what is shown."""
 
+import argparse
 import re
 import tarfile
 import zipfile
@@ -94,3 +95,9 @@ def test_the_question_escapes_what_a_plugin_says() -> None:
     assert "\x1b" not in shown
     assert "\u202e" not in shown
     assert shown.startswith("x 1.0.0 (installed: 0.9.0)")
+
+
+@pytest.mark.parametrize("text", ["x", "[]", "5", "[" * 100_000, '{"a": ' * 100_000])
+def test_arguments_that_are_no_json_object_are_a_sentence(text: str) -> None:
+    with pytest.raises(CommandError, match="must be a JSON object"):
+        plugins._call(argparse.Namespace(name="units", arguments=text))

@@ -16,6 +16,8 @@ from opencrust_agent.plugins.errors import PluginRefused
 from opencrust_agent.plugins.limits import MAX_COMPONENT
 from opencrust_agent.plugins.processes import Processes
 
+_FAILED_KEPT = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Code:
@@ -46,6 +48,7 @@ class Components:
         self._used = used
         self._compiling: dict[tuple[str, bool], asyncio.Task[None]] = {}
         self._looked_at: dict[str, float] = {}
+        self._failed: dict[tuple[str, bool], tuple[float, str]] = {}
         self._tidying = asyncio.Lock()
 
     async def open(self, wasm: str, *, fuel: bool) -> BinaryIO:
@@ -65,8 +68,10 @@ class Components:
         return code
 
     def look_at(self, wasm: str) -> None:
-        """It may be agreed to soon: what is compiled of it is kept for a day."""
+        """It may be agreed to soon: what is compiled of it is kept for a day. One that failed is tried again."""
         self._looked_at[wasm] = time.monotonic()
+        for fuel in (False, True):
+            self._failed.pop((wasm, fuel), None)
 
     def agreed(self) -> None:
         """The lock changed: from now on it alone keeps what it names."""
@@ -127,7 +132,11 @@ class Components:
         return removed
 
     async def _compiled(self, wasm: str, fuel: bool) -> None:
-        """Once for all who want it, and to the end also when they are gone: the next call finds it."""
+        """Once for all who want it, and to the end also when they are gone: the next call finds it. One that failed is
+        not tried again at every call: that could be a minute of processor time each."""
+        at, why = self._failed.get((wasm, fuel), (0.0, ""))
+        if why and time.monotonic() - at < limits.COMPILE_AGAIN:
+            raise PluginRefused(why)
         async with self._tidying:
             task = self._compiling.get((wasm, fuel))
             if task is None:
@@ -146,7 +155,13 @@ class Components:
                 source.seek(0)
                 await self._processes.compile(source, draft.file, fuel=fuel)
                 await asyncio.to_thread(draft.keep, wasm, fuel=fuel)
+            self._failed.pop((wasm, fuel), None)
             if wasm not in self._used() | self._looked_at.keys():  # removed while it was compiled
                 self._cache.forget(wasm)
+        except PluginRefused as error:
+            while len(self._failed) >= _FAILED_KEPT:
+                del self._failed[next(iter(self._failed))]
+            self._failed[wasm, fuel] = (time.monotonic(), str(error))
+            raise
         finally:
             self._compiling.pop((wasm, fuel), None)

@@ -90,6 +90,8 @@ class PluginDesk:
         except Exception:
             log.exception("a request about plugins failed")
             reply = PluginsReply(error="not done, by a fault of ours: see `opencrust logs agent`")
+        except asyncio.CancelledError:  # by close(): who asked must not wait for minutes
+            reply = PluginsReply(error="the agent is being stopped: ask again in a moment")
         try:
             data = encode(reply)
         except ContractError:

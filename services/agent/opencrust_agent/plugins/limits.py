@@ -20,6 +20,8 @@ COMPILE_CPU = 60
 """Seconds of processor time. componentize-py's need 11 to 20; 200 kB of hostile code would take 32 and more."""
 COMPILE_WALL = 180.0
 COMPILE_MEMORY = 1536 * MiB
+COMPILE_AGAIN = 600.0
+"""Seconds after which a component that is installed and could not be compiled here is tried again."""
 COMPILE_FILES = 32
 
 WORKER_MEMORY = 512 * MiB
