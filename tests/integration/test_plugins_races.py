@@ -23,7 +23,7 @@ from opencrust_agent.plugins.processes import Processes
 from simulators.conversation import agent
 
 _STEP = "(loop (local.set 0 (i32.add (local.get 1) (local.get 2))) "
-SLOW = f"(func (local {'i32 ' * 300}) {_STEP * 300}{')' * 300})" * 12
+SLOW = f"(func (local {'i32 ' * 300}) {_STEP * 300}{')' * 300})" * 40
 """Takes a second or so to compile."""
 
 
@@ -193,7 +193,7 @@ async def test_slow_installations_keep_nobody_from_disabling(
     monkeypatch.setattr(limits, "COMPILE_WALL", 0.6)
     monkeypatch.setattr("opencrust_agent.plugins.desk._SLOW_WAITS", 0.5)
     put = Blobs(operator.bus, "PLUGINS", subjects.plugin).put
-    bomb = binary(guest(core=SLOW * 12))
+    bomb = binary(guest(core=SLOW * 4))
     async with agent(bus_server, tmp_path / "agent"):
         assert (await operator.install(binary(guest()), manifest())).error == ""
         looking = []
@@ -216,7 +216,7 @@ async def test_slow_installations_keep_nobody_from_disabling(
 async def test_an_agent_that_is_stopped_tells_those_who_wait(
     bus_server: BusServer, operator: Operator, tmp_path: Path
 ) -> None:
-    wasm = await Blobs(operator.bus, "PLUGINS", subjects.plugin).put(binary(guest(core=SLOW * 12)))
+    wasm = await Blobs(operator.bus, "PLUGINS", subjects.plugin).put(binary(guest(core=SLOW * 4)))
     async with agent(bus_server, tmp_path / "agent") as context:
         looking = asyncio.create_task(operator.ask("inspect", manifest=manifest(), wasm=wasm))
         await asyncio.sleep(0.3)
@@ -232,7 +232,7 @@ async def test_what_could_not_be_compiled_is_not_tried_again_at_every_call(
     wasm = await house.put(slow())
     house.used = {wasm}
     with monkeypatch.context() as patch:
-        patch.setattr(limits, "COMPILE_WALL", 0.2)
+        patch.setattr(limits, "COMPILE_WALL", 0.1)
         with pytest.raises(PluginRefused, match="compiling it was ended"):
             await house.components.open(wasm, fuel=False)
     started = time.monotonic()
