@@ -193,6 +193,28 @@ async def test_walls_redirects_and_nonsense_in_place_of_answers(bus_server: BusS
         assert server.strangers == []
 
 
+@pytest.mark.parametrize(
+    "wall",
+    [
+        {"status": 302, "headers": {"Location": "/elsewhere"}},
+        {"text": "<html>Please sign in</html>", "content_type": "text/html"},
+        {"status": 403, "text": "<html>Forbidden</html>", "content_type": "text/html"},
+    ],
+)
+async def test_a_wall_that_stays_is_named(bus_server: BusServer, wall: dict[str, Any]) -> None:
+    server = ForeignSlack()
+    server.answers["apps.connections.open"].extend(web.Response(**wall) for _ in range(50))
+    async with before(bus_server, server) as house:
+
+        async def named() -> bool:
+            return any("in Slack's place" in line for line in house.adapters[0].log.read_text().splitlines())
+
+        await until(named)
+        assert server.strangers == []
+        server.answers.clear()
+        await until(lambda: len(server.open) == 2)
+
+
 async def test_commands_that_carry_no_id_of_their_own(bus_server: BusServer) -> None:
     server = ForeignSlack()
     async with before(bus_server, server) as house:

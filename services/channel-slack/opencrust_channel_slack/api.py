@@ -27,6 +27,11 @@ class Refusal(Exception):
         return f"Slack answered {self.error or self.status}"
 
 
+WALL: Final = (
+    "something in Slack's place answers, and not as Slack does: a sign-in wall, a proxy, or a wrong --api-base"
+)
+
+
 class NoAnswer(Exception):
     """No answer came. ``sent``: the request may have arrived."""
 
@@ -97,16 +102,22 @@ class Api:
             raise _refusal(error) from None
         except aiohttp.ClientConnectorError:
             raise NoAnswer("Slack cannot be reached", sent=False) from None
+        except Redirected:
+            raise NoAnswer(WALL, sent=True) from None
         except (aiohttp.ClientError, SlackClientError, TimeoutError, OSError, ValueError) as error:
             raise NoAnswer(f"Slack did not answer ({type(error).__name__})", sent=True) from None
         return answer.data if isinstance(answer.data, Mapping) else {}
+
+
+class Redirected(aiohttp.ClientError):
+    """A redirect, which was not followed."""
 
 
 def no_redirects() -> aiohttp.TraceConfig:
     """slack-sdk would follow a redirect with what a message says, to wherever it points."""
 
     async def refuse(*_: object) -> None:
-        raise aiohttp.ClientError("a redirect")
+        raise Redirected("a redirect")
 
     trace = aiohttp.TraceConfig()
     trace.on_request_redirect.append(refuse)

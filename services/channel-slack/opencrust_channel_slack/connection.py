@@ -127,7 +127,8 @@ class Connection:
     async def _ping(self) -> None:
         self._pings += 1
         with contextlib.suppress(Exception):  # the reader learns of a broken socket by itself
-            await self._socket.ping(str(self._pings).encode())
+            async with asyncio.timeout(PING_SECONDS):  # a dead one may take no more bytes
+                await self._socket.ping(str(self._pings).encode())
 
     def _pong(self, data: bytes) -> None:
         if not data.isdigit() or len(data) > 15:

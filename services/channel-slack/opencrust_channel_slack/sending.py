@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from opencrust.channel.adapter import LinkError, OutPart, Refused, Retry, SendResult, Unknown
-from opencrust_channel_slack.api import NoAnswer, Refusal
+from opencrust_channel_slack.api import WALL, NoAnswer, Refusal
 from opencrust_channel_slack.events import APPROVE, DENY
 
 METADATA: Final = "opencrust_part"
@@ -95,6 +95,8 @@ def link_error(error: Refusal | NoAnswer, what: str) -> LinkError:
         return LinkError(f"Slack does not know the {what}: copy it anew from your app's page", refused=True)
     if error.error == "missing_scope":
         return LinkError(f"the {what} lacks a scope: see docs/channels.md for the list", refused=True)
+    if error.error == "not_json":
+        return LinkError(WALL)
     return LinkError(f"Slack answered {error.error or error.status}", after=error.after)
 
 
