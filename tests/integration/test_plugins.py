@@ -214,7 +214,11 @@ async def test_a_component_that_describes_itself_differently_later_is_disabled(
         record["current"]["description"] = "0" * 64
         record["current"]["consent"] = "1" * 64
         await bucket.put("guest", json.dumps(record).encode())
-        await asyncio.sleep(0.2)
+
+        async def known() -> bool:
+            return (await operator.ask("list")).plugins[0].current.consent == "1" * 64
+
+        await until(known)
         assert "describes itself otherwise" in (await operator.ask("call", name="guest", arguments={})).error
         listed = (await operator.ask("list")).plugins[0]
         assert not listed.enabled

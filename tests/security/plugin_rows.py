@@ -314,7 +314,11 @@ async def rug_pull(live: Live, name: str) -> str:
     record = json.loads(entry.value)
     record["current"] |= {"description": "0" * 64, "consent": "1" * 64}
     await bucket.put(name, json.dumps(record).encode())
-    await asyncio.sleep(0.2)
+
+    async def known() -> bool:
+        return (await live.operator.ask("list")).plugins[0].current.consent == "1" * 64
+
+    await until(known)
     reply, _ = await live.call(name, text="x")
     assert "describes itself otherwise" in reply.error
 
