@@ -29,10 +29,13 @@ READ = 16_500
 ALPHA = 3e-5
 """Regularisation of the hashed models."""
 WORST = 3
-WHOLE = 0.55
-"""Share of the fitted weight of a long text's length that is kept: fitted on half attacks, it forgives too much."""
-OWN = 3
+WHOLE = -2.4
+"""Log-odds that a long text must say more, for :data:`features.SHAPES` ``whole``: among many windows some look odd by
+chance. Set, not fitted: the fit sees attacks in every second long text, and differs from family to family."""
+OWN = 9
 """How much more our own texts weigh in the second stage: they show every rule at work, a source only its own kind."""
+BENIGN = 2
+"""How much more innocent texts weigh in the second stage: what counts is who is caught at few false alarms."""
 HASHED = 4
 """The first inputs of the second stage, which come from the hashed tables."""
 FAMILIES_TO_COUNT = 3
@@ -218,11 +221,13 @@ def second_stage(seen: list[Seen], rows: list[Row], model: Model, rules: Rules, 
     for without in (0, HASHED):
         used = matrix / spread
         used[:, :without] = 0
-        weighted = weights * np.where(own, OWN, 1) * np.where(foreign & (without > 0), OWN, 1)
+        weighted = (
+            weights * np.where(labels, 1, BENIGN) * np.where(own, OWN, 1) * np.where(foreign & (without > 0), OWN, 1)
+        )
         fitted, bias = _logistic(used, labels, weighted * len(weights) / weighted.sum(), strength, free)
         named = zip(names, fitted / spread, strict=True)
         stage = {name: round(float(w), 5) for name, w in named}
-        stages.append({"bias": round(bias, 5), **stage, "shape:whole": round(stage["shape:whole"] * WHOLE, 5)})
+        stages.append({"bias": round(bias, 5), **stage, "shape:whole": WHOLE})
     header = replace(model.header, stage=stages[0], foreign=stages[1])
     return Model(header, *model.tables, rules)
 

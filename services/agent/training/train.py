@@ -37,7 +37,7 @@ from opencrust_agent.assess.model import Model, dump  # noqa: E402
 TARGET = HERE.parent / "opencrust_agent" / "assess" / "data" / "model.bin"
 WORDS = TARGET.with_name("words.txt")
 SECOND = TARGET.with_name("second.json")
-STRENGTH = 0.3
+STRENGTH = 0.03
 ANY = {"5": 2.0, "1": 2.0, "0.5": 2.0, "0.2": 2.0}
 
 

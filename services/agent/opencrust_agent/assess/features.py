@@ -25,6 +25,9 @@ CHUNK = 90
 STRIDE = 45
 PEAK = 20
 """Words of the short window inside a chunk whose best place counts."""
+RUN = 3
+"""Sentences that are judged together when a chunk is looked at closer."""
+_LEAST = 4
 _RECENT = 12
 """Concepts before another that are paired with it."""
 SHAPES = ("length", "upper", "question", "asks", "quotes", "second-person", "markup", "whole")
@@ -153,6 +156,25 @@ def chunks(count: int) -> list[tuple[int, int]]:
         return [(0, count)]
     starts = range(0, count - CHUNK + STRIDE, STRIDE)
     return [(min(start, count - CHUNK), min(start, count - CHUNK) + CHUNK) for start in starts]
+
+
+def sentences(scan: Scan, start: int, end: int) -> list[tuple[int, int]]:
+    """Ranges of one to :data:`RUN` sentences or lines that begin between the words ``start`` and ``end``."""
+    leads = scan.leads
+    begins = [at for at in range(start, end) if leads[at] in (1, 5)]
+    if not begins or begins[0] - start > 3:
+        begins.insert(0, start)
+    after = next((at for at in range(end, min(end + CHUNK, len(leads))) if leads[at] in (1, 5)), end)
+    merged = [begins[0]]
+    for at in (*begins[1:], after):  # lines of a word or two go with their neighbours
+        if at - merged[-1] >= _LEAST or at == after:
+            merged.append(at)
+    return [
+        (first, stop)
+        for place, first in enumerate(merged)
+        for stop in merged[place + 1 : place + 1 + RUN]
+        if stop - first <= CHUNK
+    ]
 
 
 def foreign(words: list[str]) -> bool:

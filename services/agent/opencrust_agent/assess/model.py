@@ -21,9 +21,11 @@ PARTS = ("words", "parts", "words-peak", "parts-peak", "concepts", "concepts-cou
 """The first inputs of the second stage; then come :data:`features.SHAPES` and the rules."""
 _REMEMBERED = 20_000
 _BEST = 3
-_CLOSER = ((36, 120),)
-"""The best chunks of a text are looked at closer, in windows of so many words, if the text has more than so many: an
-order is short, wherever it stands."""
+_CLOSER = 120
+"""The best chunks of a text of more words are looked at closer, sentence by sentence: an order is short, wherever it
+stands."""
+_EXCERPT = 1.25
+"""Log-odds that such sentences must say more than a text of their own: among many, some look odd by chance."""
 
 
 class ModelError(Exception):
@@ -76,15 +78,12 @@ class Model:
         sums, part_sums = self._sums(scan)
         ranges = features.chunks(len(scan.words))
         scored = [self._score(scan, start, end, sums, part_sums) for start, end in ranges]
-        for size, least in _CLOSER:
-            if len(scan.words) > least:
-                best = sorted(scored, reverse=True)[:_BEST]
-                close = {
-                    (at, min(at + size, end))
-                    for _, start, end in best
-                    for at in range(start, max(start + 1, end - size // 2), size // 3)
-                }
-                scored += [self._score(scan, start, end, sums, part_sums) for start, end in sorted(close)]
+        if len(scan.words) > _CLOSER:
+            best = sorted(scored, reverse=True)[:_BEST]
+            close = {window for _, start, end in best for window in features.sentences(scan, start, end)}
+            for start, end in sorted(close):
+                points, _, _ = self._score(scan, start, end, sums, part_sums)
+                scored.append((points - _EXCERPT, start, end))
         return scored
 
     def _score(

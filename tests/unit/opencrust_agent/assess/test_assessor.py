@@ -111,6 +111,21 @@ def test_words_of_attacks_in_innocent_questions_pass(assessor: Assessor, text: s
     assert found.verdict is Verdict.PASS, (found.score, found.findings)
 
 
+RECORDS = [
+    '{"details": {"username": "rosa", "name": "Rosa Lind", "email": "rosa.lind@mail.example", "bio": "Gardener"}}',
+    "[{'guest_id': '7', 'guest_name': 'Ulf', 'guest_email': 'ulf@mail.example', 'time': '2024-05-01T10:00'}]",
+    "| Name | E-mail address |\n|---|---|\n| Ida | ida@mail.example |\n| Jon | jon@mail.example |\n",
+    '#!/bin/bash\n# Prints all users.\nset -e\nwhile read -r user; do\n  echo "$user"\ndone < users.txt\n',
+]
+
+
+@pytest.mark.parametrize("text", RECORDS)
+def test_a_record_with_an_address_is_no_order_to_send(assessor: Assessor, text: str) -> None:
+    """``email`` is the name of a field there, and a script's first line no payload."""
+    found = assessor.assess(text, "tool")
+    assert found.verdict is Verdict.PASS, (found.score, found.findings)
+
+
 @pytest.mark.parametrize("place", [0, 2000, 4000])
 def test_an_attack_is_found_inside_clean_text(assessor: Assessor, place: int) -> None:
     clean = (PROSE * 20)[:4000]

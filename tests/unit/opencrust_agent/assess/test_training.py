@@ -15,12 +15,18 @@ import pytest
 
 TRAIN = Path(__file__).parents[4] / "services/agent/training/train.py"
 LEAST = {
-    r"macro TPR .* 1\.0%: ([0-9.]+)": 0.46,
-    r"18 obfuscations: kept ([0-9.]+)": 0.97,
-    r"not English: ([0-9.]+)": 0.24,
+    r"macro TPR .* 1\.0%: ([0-9.]+)": 0.56,
+    r"18 obfuscations: kept ([0-9.]+)": 0.98,
+    r"not English: ([0-9.]+)": 0.34,
+    r"trigger words passed: ([0-9.]+)": 0.965,
     r"in 1000 characters of clean text: kept ([0-9.]+)": 0.70,
+    r"in 4000 characters of clean text: kept ([0-9.]+)": 0.54,
 }
-MOST = {r"18 obfuscations: .* benign flagged ([0-9.]+)": 0.02, r"model file (\d+) bytes": 1 << 20}
+MOST = {
+    r"18 obfuscations: .* benign flagged ([0-9.]+)": 0.01,
+    r"in 4000 characters of clean text: .* clean flagged ([0-9.]+)": 0.01,
+    r"model file (\d+) bytes": 1 << 20,
+}
 
 
 @pytest.mark.long
