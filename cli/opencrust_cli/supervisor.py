@@ -18,6 +18,7 @@ import importlib
 import json
 import os
 import selectors
+import shutil
 import signal
 import socket
 import sys
@@ -34,6 +35,7 @@ from opencrust_cli.errors import EXIT_FAILED, EXIT_OK, CommandError
 from opencrust_cli.home import Home
 from opencrust_cli.running import Lock
 from opencrust_cli.supervisor_child import entry_module
+from opencrust_cli.supervisor_disk import FullDisk
 from opencrust_cli.supervisor_log import LogFile, Terminal
 from opencrust_cli.supervisor_process import Process, State
 from opencrust_cli.supervisor_program import Program
@@ -74,6 +76,7 @@ class Supervisor:
         self._stopping: list[list[Process]] | None = None
         self._dirty = True
         self._unwritten = False
+        self._disk = FullDisk(lambda: shutil.disk_usage(self._home.path).free)
         self._started = time.time()
         self._renewal_due = 0.0
         self._was_ready = False
@@ -124,6 +127,9 @@ class Supervisor:
         elif self._was_ready and self._stopping is None and self._configuration.changed():
             self._say("configuration changed")
             self._apply(then=lambda: None)
+        if self._stopping is None and BUS in self._services and self._disk.over(now):
+            self._say("there is room on the disk again: the bus is started anew")
+            self._services[BUS].restart(GRACE_SECONDS)
         self._check_ready()
 
     def _watch(self, descriptor: int, callback: Callable[[], None]) -> None:
@@ -304,6 +310,8 @@ class Supervisor:
         def put(line: bytes) -> None:
             log.write(line)
             self._terminal.show(name, line)
+            if name == BUS:
+                self._disk.heard(line)
 
         return put
 

@@ -148,6 +148,12 @@ class Process:
             self._kill_group(self.pid)
             self.kill_due = None
 
+    def restart(self, grace: float) -> None:
+        """Ask it to end, and start it again; it is killed if it has not ended after `grace` seconds."""
+        if self.pid is not None and self.kill_due is None:
+            self.kill_due = time.monotonic() + grace
+            os.kill(self.pid, signal.SIGTERM)
+
     def hang_up(self) -> None:
         """SIGHUP: read your configuration again."""
         if self.pid is not None:
