@@ -211,6 +211,9 @@ class Sockets:
     def _goodbye(self, reason: str, connection: Connection) -> None:
         """Slack ends this connection, at once or in some seconds: the next one is made now, and this one read to its
         end."""
+        lingering = [other for other in self._open if other.leaving.is_set()]
+        if len(lingering) > self._count:  # it says so again and again, and ends none
+            self._leave(lingering[0])
         if reason == FULL:
             connection.answered = False  # it never worked: the next try is not at once
             log.warning("Slack takes no more connections of this app: ten is its limit")
