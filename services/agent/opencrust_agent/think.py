@@ -42,7 +42,7 @@ _SENTENCES = {
     ErrorKind.CONTEXT_WINDOW: "this conversation is too long for the model. Start a new one.",
     ErrorKind.REFUSED: "the model provider declined to answer this.",
     ErrorKind.BUDGET: "today's budget is used up. An operator may raise it (agent.budgets in the configuration).",
-    ErrorKind.BAD_REQUEST: "the model provider did not accept the request. Is the model's name right?",
+    ErrorKind.BAD_REQUEST: "the model provider did not accept the request. Are its address and the model's name right?",
 }
 
 
