@@ -141,9 +141,13 @@ def words_of(text: str) -> str:
 
 
 class TelegramSimulator:
-    """The server. ``limits``: also keep the real rates (a message a second in a chat, 20 a minute in a group)."""
+    """The server. ``limits``: also keep the real rates (a message a second in a chat, 20 a minute in a group).
 
-    def __init__(self, *, limits: bool = False, tokens: dict[str, int] | None = None) -> None:
+    ``first`` is the number of its first update: whoever starts one again must not give a number twice, or the channel,
+    which remembers them for a day, takes what people write for what it has answered already.
+    """
+
+    def __init__(self, *, limits: bool = False, tokens: dict[str, int] | None = None, first: int = 100_000) -> None:
         self.tokens = tokens or {TOKEN: BOT_ID}
         self.limits = limits
         self.journal: list[dict[str, Any]] = []
@@ -156,7 +160,7 @@ class TelegramSimulator:
         self.webhook_error = ""
         self.terminated = 0
         self._updates: deque[dict[str, Any]] = deque()
-        self._next_update = 100_000
+        self._next_update = first
         self._next_message = 1
         self._arrived = asyncio.Condition()
         self._faults: list[Fault] = []
@@ -672,8 +676,14 @@ def _int(value: object) -> int | None:
         return None
 
 
+def lasting(token: str, *, limits: bool = False) -> TelegramSimulator:
+    """One for people, who stop it and start it again: its numbers go on."""
+    tokens = {token: _int(token.partition(":")[0]) or BOT_ID}
+    return TelegramSimulator(limits=limits, tokens=tokens, first=int(time.time()))
+
+
 async def _run(port: int, token: str, *, limits: bool) -> None:
-    simulator = TelegramSimulator(limits=limits, tokens={token: _int(token.partition(":")[0]) or BOT_ID})
+    simulator = lasting(token, limits=limits)
     await simulator.start(port)
     print(f"Telegram is simulated on {simulator.url}; its control API is {simulator.url}/_sim/…", flush=True)
     try:

@@ -1,6 +1,7 @@
 """The simulators of Discord and Slack, held by the platforms' own client libraries, unmodified."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,8 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from opencrust_sim.discord import DIRECT, GENERAL, TOKEN, DiscordSimulator
 from opencrust_sim.slack import APP_TOKEN, BOT_TOKEN, SlackSimulator
+from opencrust_sim.telegram import TOKEN as TELEGRAM_TOKEN
+from opencrust_sim.telegram import lasting
 
 
 async def until(true: Callable[[], Any], seconds: float = 8.0) -> None:
@@ -169,3 +172,10 @@ def test_slack_signs_as_its_library_verifies() -> None:
     stamp, signature = headers["X-Slack-Request-Timestamp"], headers["X-Slack-Signature"]
     assert verifier.is_valid("body", stamp, signature)
     assert not verifier.is_valid("other", stamp, signature)
+
+
+async def test_telegrams_numbers_go_on_where_it_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    earlier = [await simulator.say(text) for simulator in [lasting(TELEGRAM_TOKEN)] for text in ("one", "two")]
+    later = time.time() + 5
+    monkeypatch.setattr("opencrust_sim.telegram.time.time", lambda: later)
+    assert await lasting(TELEGRAM_TOKEN).say("after a restart") > max(earlier)
