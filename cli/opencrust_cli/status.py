@@ -5,20 +5,23 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from opencrust.bus.survey import survey
-from opencrust.config import ConfigError, Configuration
-from opencrust_cli import channel_checks, running
+from opencrust.bus.survey import Report, survey
+from opencrust.config import ChannelSettings, ConfigError, Configuration
+from opencrust_cli import channel_checks, provider_checks, running
 from opencrust_cli.bus import with_bus
 from opencrust_cli.errors import EXIT_NOT_RUNNING, EXIT_OK, CommandError
 from opencrust_cli.home import Home
+from opencrust_cli.provider_checks import AGENT
 from opencrust_cli.supervisor_log import TAIL_LINES, Terminal
 
 STATUS = """\
 Show every service: its state, process id, memory (PSS: pages that processes share are counted in part), and whether it
-is ready; and what this machine's kernel cannot enforce.
+is ready; what this machine's kernel cannot enforce; and, below it, channels that are not connected, and model providers
+that are out of use after failures: since when, why, and when they are tried again.
 
 exit codes: 0 everything is ready · 1 something is not · 3 OpenCrust is not running"""
 LOGS = """\
@@ -30,7 +33,10 @@ def register(commands: Any) -> None:
     form = argparse.RawDescriptionHelpFormatter
     status = commands.add_parser("status", help="what runs", description=STATUS, formatter_class=form)
     status.add_argument(
-        "--json", action="store_true", help='{"services": {name: {"state", "pid", "pss_kib", "ready", …}}, …}'
+        "--json",
+        action="store_true",
+        help='{"services": {name: {"state", "pid", "pss_kib", "ready", …}}, "providers": [{"provider", "state", '
+        '"open_for", "retry_in", …}], …}; durations in seconds',
     )
     status.set_defaults(run=_status)
     logs = commands.add_parser("logs", help="what services wrote", description=LOGS)
@@ -49,21 +55,31 @@ def _status(options: argparse.Namespace) -> int:
             print("OpenCrust is not running: start it with `opencrust up`.")
         return EXIT_NOT_RUNNING
     status = running.ask_status(home)
-    print(json.dumps(status) if options.json else table(status))
-    if not options.json:
-        for line in _channels(home):
+    channels, reports = _ask(home, status)
+    providers = provider_checks.standings(reports)
+    if options.json:
+        print(json.dumps({**status, "providers": [standing.model_dump() for standing in providers]}))
+    else:
+        print(table(status))
+        below = channel_checks.lines(channels, reports) + provider_checks.lines(providers, datetime.now().astimezone())
+        for line in below:
             print(line)
     return EXIT_OK if status["state"] == "ready" else 1
 
 
-def _channels(home: Home) -> list[str]:
-    """What is wrong with channels; nothing where they cannot be asked: the table says which services run."""
+def _ask(home: Home, status: dict[str, Any]) -> tuple[tuple[ChannelSettings, ...], list[Report]]:
+    """What channels and agents say of themselves; nothing where they cannot be asked: the table says what runs."""
+    if status["services"].get("bus", {}).get("state") != "ready":
+        return (), []
     try:
         channels = Configuration.load(home.path).channels
-        reports = with_bus(home, lambda bus: survey(bus, [f"channel-{c.name}" for c in channels])) if channels else []
-    except (ConfigError, CommandError):
-        return []
-    return channel_checks.lines(channels, reports)
+    except ConfigError:
+        channels = ()
+    try:
+        services = [AGENT, *(f"channel-{channel.name}" for channel in channels)]
+        return channels, with_bus(home, lambda bus: survey(bus, services))
+    except CommandError:
+        return (), []
 
 
 def table(status: dict[str, Any]) -> str:

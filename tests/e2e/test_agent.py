@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,16 @@ async def test_a_persona_is_taken_over_while_it_runs_and_commands_reach_the_agen
             await asyncio.to_thread(house.provider, simulator.url, "echo")
             token = await asyncio.to_thread(house.token, "chat")
             (house.home / "config" / "persona.md").write_text("You are Marvin, and tired.")
+            await told_of_itself(house, token, simulator, "You are Marvin")
+            (house.home / "config" / "persona.md").write_bytes(b"You are \xff")
             async with asyncio.timeout(20):
-                while True:
-                    await ask(house, token, "hello")
-                    if "You are Marvin" in json.dumps(simulator.requests[-1].body["messages"][0]):
-                        break
-                    await asyncio.sleep(0.3)
+                while "the old one stays in force" not in (said := await asyncio.to_thread(house.run, "logs")):
+                    await asyncio.sleep(0.2)
+            assert "persona.md cannot be read" in said
+            await ask(house, token, "hello")
+            assert "You are Marvin" in json.dumps(simulator.requests[-1].body["messages"][0])
+            (house.home / "config" / "persona.md").write_text("You are Eeyore.")
+            await told_of_itself(house, token, simulator, "You are Eeyore")
             assert json.loads(await asyncio.to_thread(house.run, "approvals", "list", "--json")) == {"approvals": []}
             await refused(house, "approvals", "approve", "a" * 16, says="no such question")
             await refused(house, "approvals", "deny", "nonsense", says="16 letters")
@@ -54,6 +59,43 @@ async def test_a_persona_is_taken_over_while_it_runs_and_commands_reach_the_agen
             assert simulator.open_streams == 0
         finally:
             await asyncio.to_thread(house.run, "down", check=False)
+
+
+@pytest.mark.timeout(120)
+async def test_a_provider_that_is_out_of_use_is_named_by_status(tmp_path: Path) -> None:
+    async with ModelSimulator() as simulator:
+        house = House(tmp_path / "home")
+        await asyncio.to_thread(house.up)
+        try:
+            await asyncio.to_thread(house.provider, simulator.url, "echo")
+            token = await asyncio.to_thread(house.token, "chat")
+            async with asyncio.timeout(20):
+                while not simulator.requests:
+                    await ask(house, token, "hello")
+            (known,) = (await asyncio.to_thread(house.status))["providers"]
+            assert (known["provider"], known["state"], known["open_for"]) == ("sim", "closed", 0)
+            assert "provider sim" not in await asyncio.to_thread(house.run, "status")
+            simulator.queue("401")
+            await ask(house, token, "and now?")
+            (known,) = (await asyncio.to_thread(house.status))["providers"]
+            assert (known["state"], known["last_error"]) == ("open", "auth")
+            assert 0 < known["retry_in"] <= 30
+            said = await asyncio.to_thread(house.run, "status")
+            assert re.search(
+                r"^provider sim: out of use since \S+: it refuses the key; tried again at \S+$", said, re.MULTILINE
+            )
+        finally:
+            await asyncio.to_thread(house.run, "down", check=False)
+
+
+async def told_of_itself(house: House, token: str, simulator: ModelSimulator, words: str) -> None:
+    """Wait until a persona reached the model; nothing is restarted."""
+    async with asyncio.timeout(20):
+        while True:
+            await ask(house, token, "hello")
+            if words in json.dumps(simulator.requests[-1].body["messages"][0]):
+                return
+            await asyncio.sleep(0.3)
 
 
 @pytest.mark.timeout(120)

@@ -34,6 +34,7 @@ class Breaker:
         self._failures = 0
         self._rest = policy.rest
         self._until: float | None = None  # None: closed
+        self._since = 0.0
         self._probing = False
         self._last: ErrorKind | None = None
         self._calls = 0
@@ -49,6 +50,11 @@ class Breaker:
     def rests_for(self) -> float:
         """Seconds until a probe may go; 0 when a call may go now."""
         return 0.0 if self._until is None else max(0.0, self._until - self._clock())
+
+    @property
+    def open_for(self) -> float:
+        """Seconds since it opened, failed probes included; 0 when it is closed."""
+        return 0.0 if self._until is None else self._clock() - self._since
 
     @property
     def last_kind(self) -> ErrorKind | None:
@@ -92,6 +98,7 @@ class Breaker:
         return {
             "state": self.state,
             "failures": self._failures,
+            "open_for": round(self.open_for, 1),
             "retry_in": round(self.rests_for, 1),
             "last_error": str(self._last) if self._last else None,
             "calls": self._calls,
@@ -102,4 +109,6 @@ class Breaker:
         self._failures, self._until, self._probing, self._rest = 0, None, False, self._policy.rest
 
     def _open(self, seconds: float) -> None:
+        if self._until is None:
+            self._since = self._clock()
         self._until = max(self._until or 0.0, self._clock() + seconds)

@@ -42,6 +42,7 @@ def test_it_opens_after_failures_in_a_row(breaker: Breaker, clock: Clock) -> Non
     assert breaker.snapshot() == {
         "state": "open",
         "failures": 3,
+        "open_for": 0.0,
         "retry_in": 10.0,
         "last_error": "server",
         "calls": 6,
@@ -57,15 +58,20 @@ def test_one_probe_decides(breaker: Breaker, clock: Clock) -> None:
     assert not breaker.admit(), "a second probe beside the first"
     breaker.failed(ModelError(ErrorKind.TIMEOUT, "x"))
     assert breaker.rests_for == 20
+    assert breaker.open_for == 10
     clock.now += 20
     fail(breaker)
+    assert breaker.open_for == 30, "a failed probe is no new beginning"
     assert breaker.rests_for == 25, "the rest has a ceiling"
     clock.now += 25
     assert breaker.admit()
     breaker.succeeded()
     assert breaker.state == "closed"
+    assert breaker.open_for == 0
     fail(breaker, times=3)
     assert breaker.rests_for == 10, "the rest starts over"
+    clock.now += 1
+    assert breaker.open_for == 1
 
 
 def test_an_abandoned_probe_makes_room_for_another(breaker: Breaker, clock: Clock) -> None:
