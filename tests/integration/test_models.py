@@ -393,7 +393,7 @@ async def test_an_endless_answer_is_cut(
     transport: Transport, monkeypatch: pytest.MonkeyPatch, content_type: str
 ) -> None:
     monkeypatch.setattr(transport_module, "MAX_ANSWER", 1 << 20)
-    piece = b'data: {"choices":[{"index":0,"delta":{"content":"aaaaaaaaaaaaaaaaaaaaaaaa"}}]}\n\n' * 500
+    piece = b'data: {"choices":[{"index":0,"delta":{"content":""},"padding":"aaaaaaaaaaaa"}]}\n\n' * 500
     async with Odd(piece, endless=True, content_type=content_type) as url:
         with pytest.raises(ModelError, match="larger than 1 MiB") as caught:
             await ask(connect(url, transport, "openai", "x", Timeouts()))
